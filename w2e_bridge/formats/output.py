@@ -1,0 +1,87 @@
+"""What a writer wants written: a plan of files, whose large parts are produced chunk by chunk.
+
+An adapter's `lower` plans; it writes nothing. The core executes the plan (threads, progress, temporary
+folder, fsync, rename), so that every format streams alike and none can leave half a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2e_bridge.loss import Ignored
+
+Buffer = bytes | NDArray[np.generic]
+Produce = Callable[[int, int], Iterable[tuple[int, Buffer]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A large part of a file, produced by rows in any order and on any thread.
+
+    Attributes:
+        name: tensor or group of tensors, for progress and messages.
+        rows: how many rows there are.
+        columns: weights in a row: decides how many rows make a chunk.
+        produce: (start row, stop row) to (offset in the file, bytes) of what those rows become.
+        nbytes: bytes of the source that it reads, for the progress bar.
+    """
+
+    name: str
+    rows: int
+    columns: int
+    produce: Produce
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFile:
+    """One file of the output.
+
+    Attributes:
+        name: relative to the output folder; `{stem}` stands for the chosen stem ("model").
+        nbytes: its final length; regions that nothing writes are zero.
+        head: small parts: (offset, bytes).
+        jobs: large parts.
+    """
+
+    name: str
+    nbytes: int
+    head: tuple[tuple[int, bytes], ...] = ()
+    jobs: tuple[Job, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """All that a lowering writes.
+
+    Attributes:
+        files: the model's files, the first one is the file that a user opens.
+        companions: small files written by a callback (tokenizer): each is given the folder and
+            returns the names that it wrote.
+        ignored: what has no place in this target.
+        conditions: what exactness depends on.
+        summary: one sentence that says storage and computation apart.
+        hints: (key, "applied" | "ignored" | "unsupported").
+    """
+
+    files: tuple[OutputFile, ...]
+    companions: tuple[Callable[[Path], list[str]], ...] = ()
+    ignored: tuple[Ignored, ...] = ()
+    conditions: tuple[str, ...] = ()
+    summary: str = ""
+    hints: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the model's files."""
+        return sum(file.nbytes for file in self.files)
+
+
+def small_file(name: str, data: bytes) -> OutputFile:
+    """A file that is all in memory."""
+    return OutputFile(name=name, nbytes=len(data), head=((0, data),))

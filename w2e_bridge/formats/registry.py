@@ -1,0 +1,101 @@
+"""The formats that are installed: found by entry points, ours through the same door as anybody's."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from w2e_bridge.errors import FormatError, MissingDependencyError, UsageError, Where
+from w2e_bridge.formats.source import LFS_POINTER
+from w2e_bridge.formats.spec import Format
+
+GROUP = "w2e_bridge.formats"
+_HEAD = 4096
+
+
+@cache
+def formats() -> Mapping[str, Format]:
+    """All installed formats by name, sorted.
+
+    Raises:
+        UsageError: two packages claim one name, or an entry point is no `Format`.
+    """
+    found: dict[str, Format] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
+        record = point.load()
+        if not isinstance(record, Format):
+            raise UsageError(f"entry point '{point.name}' of {GROUP} is no Format record")
+        if found.setdefault(record.name, record) is not record:
+            raise UsageError(f"two installed packages claim the format '{record.name}'")
+    return MappingProxyType(found)
+
+
+def named(name: str) -> Format:
+    """The format of that name, or `UsageError` with the ones there are."""
+    if name in formats():
+        return formats()[name]
+    import difflib
+
+    close = difflib.get_close_matches(name, formats(), 1)
+    guess = f"; did you mean '{close[0]}'?" if close else ""
+    raise UsageError(f"no format '{name}'{guess} (installed: {', '.join(formats())})")
+
+
+def sniff(path: Path) -> Format:
+    """The format of a file or folder: by content first, then by name.
+
+    Raises:
+        FormatError: it is missing, empty, or no installed format knows it.
+    """
+    if not path.exists():
+        raise FormatError(Where(path=path), "no such file or folder")
+    if path.is_dir():
+        return _sniff_folder(path)
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    for spec in formats().values():
+        if any(head[at : at + len(magic)] == magic for at, magic in spec.magic):
+            return spec
+    if not head:
+        raise FormatError(Where(path=path), "the file is empty", "probably a cut download")
+    if head.startswith(LFS_POINTER):
+        hint = "fetch the file itself with `git lfs pull`"
+        raise FormatError(Where(path=path, offset=0), "this is a git-lfs pointer, not a model", hint)
+    for spec in formats().values():
+        if path.name.endswith(spec.suffixes):
+            return spec
+    known = ", ".join(sorted({s for spec in formats().values() for s in spec.suffixes}))
+    raise FormatError(
+        Where(path=path, offset=0), f"no format begins with {head[:8]!r}", f"known: {known}"
+    )
+
+
+def _sniff_folder(path: Path) -> Format:
+    for spec in formats().values():
+        if spec.accepts is not None and load(spec, spec.accepts)(path):
+            return spec
+    raise FormatError(Where(path=path), "a folder that no installed format knows")
+
+
+def load(spec: Format, target: str) -> Callable[..., Any]:
+    """Import "module:function" of a format.
+
+    Raises:
+        MissingDependencyError: a module that it needs is not installed; says how to install it.
+    """
+    module, _, name = target.partition(":")
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        how = dict(spec.requires).get(error.name or "")
+        if how is None:
+            raise
+        raise MissingDependencyError(
+            f"{spec.name} needs the module '{error.name}', which is not installed: {how}"
+        ) from error
+    return function

@@ -1,0 +1,80 @@
+"""The record by which a format makes itself known, and what its functions are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+OptionValue = str | bool | int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """An option of one format that the command line renders, validates and passes on.
+
+    Attributes:
+        name: without dashes: "activations".
+        help: one sentence.
+        choices: permitted values; empty = any text.
+        default: the value when it is not given.
+        flag: true for a switch.
+        side: whether it is for lifting or for lowering.
+    """
+
+    name: str
+    help: str
+    choices: tuple[str, ...] = ()
+    default: OptionValue = None
+    flag: bool = False
+    side: Literal["lift", "lower"] = "lower"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """A format, light enough to be listed without importing its reader or writer.
+
+    Functions are named "module:function" and imported on first use. Their signatures:
+
+    - `lift(path: Path, options: Mapping[str, OptionValue]) -> Model`
+    - `profiles() -> Mapping[str, Profile]`, the first is the default
+    - `lower(model: Model, decisions: Decisions, request: Request) -> Output`
+    - `accepts(path: Path) -> bool`: whether a folder is a model of this format
+
+    Attributes:
+        name: as on the command line: "gguf".
+        title: for people: "GGUF (llama.cpp)".
+        suffixes: file names end so; the first is the one written.
+        magic: (offset, bytes) of which one must match; empty = decided by suffix.
+        lift, lower, profiles, accepts: see above; None where the format has none.
+        options: of lift and lower.
+        requires: importable modules that it needs beyond the core's, with what installs them.
+        docs: where the format is specified.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+    magic: tuple[tuple[int, bytes], ...] = ()
+    lift: str | None = None
+    lower: str | None = None
+    profiles: str | None = None
+    accepts: str | None = None
+    options: tuple[Option, ...] = ()
+    requires: tuple[tuple[str, str], ...] = ()
+    docs: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the user asked of a lowering.
+
+    Attributes:
+        profile: name of the target's profile.
+        options: values of the target's own options, defaults filled in.
+        stem: stem of the output's file names.
+    """
+
+    profile: str
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
+    stem: str = "model"

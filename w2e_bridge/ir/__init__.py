@@ -1,0 +1,1 @@
+"""The canonical model: tensors with encodings, activation quantization, graph, architecture."""

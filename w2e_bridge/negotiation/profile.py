@@ -1,0 +1,118 @@
+"""A target described as data: the weight forms it has, and what each of them can hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from w2e_bridge.ir.codes import Float, Integer
+from w2e_bridge.ir.encoding import FLOAT32, Encoding, OffsetKind
+
+
+class Role(Enum):
+    """How a graph uses a tensor.
+
+    MATMUL: second operand of a matrix product, stored (out, in).
+    EMBEDDING: rows are gathered. CONV: weights of a convolution. EXPERT: stacked matrices of experts.
+    BIAS: added along the last axis. OTHER: anything else; read as plain numbers.
+    """
+
+    MATMUL = "matmul"
+    EMBEDDING = "embedding"
+    CONV = "conv"
+    EXPERT = "expert"
+    BIAS = "bias"
+    OTHER = "other"
+
+
+class OffsetForm(Enum):
+    """Offsets as a form stores them.
+
+    NONE: symmetric. STORED: an integer zero point of the code's type for every block.
+    BIAS: a number of the scale's type added after scaling.
+    """
+
+    NONE = "none"
+    STORED = "stored"
+    BIAS = "bias"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """One way in which a target can hold a tensor: a row of a profile.
+
+    Attributes:
+        name: the target's own word: "MatMulNBits 4".
+        roles: tensors of which roles it can hold.
+        codes: the code type it stores.
+        blocks: permitted extents of a block along the last axis, largest first; `(0,)` = one scale a
+            row; `()` = any extent; ignored for plain codes.
+        scale: how it stores scales; None = plain numbers without scale.
+        offset: how it stores offsets.
+        signed_scale: whether a scale may be zero or negative.
+        overhead: further bits a weight that this form costs beyond the encoding's own.
+        cost: time a weight, relative, to decide between forms of equal size.
+        activations: under which of the request's activation modes the form may be used.
+        layout: name of the `ir.layout.Layout` that it stores byte for byte, where that is its meaning
+            (GGUF types); a source in the same layout is copied.
+    """
+
+    name: str
+    roles: frozenset[Role]
+    codes: Integer | Float | None = None
+    blocks: tuple[int, ...] = ()
+    scale: Encoding | None = FLOAT32
+    offset: OffsetForm = OffsetForm.NONE
+    signed_scale: bool = True
+    overhead: float = 0.0
+    cost: float = 1.0
+    activations: frozenset[str] = frozenset({"int8", "float"})
+    layout: str | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it holds numbers without scale."""
+        return self.scale is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A target, as data.
+
+    Attributes:
+        name: "ort-cpu".
+        title: for people.
+        forms: what it can hold; negotiation takes the cheapest that fits at the best grade.
+        needs_graph: whether a model without a graph must get one first.
+        opset: of the ONNX standard domain, where the target is ONNX.
+        layout: activation layout, "NCHW" or "NHWC".
+        options: defaults of the target's options under this profile.
+    """
+
+    name: str
+    title: str
+    forms: tuple[Form, ...]
+    needs_graph: bool = True
+    opset: int = 23
+    layout: str = "NCHW"
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def stored_bits(form: Form, target: Encoding, columns: int) -> float:
+    """Bits a weight that a form takes for an encoding, with the form's own overhead."""
+    return target.bits_per_weight(max(1, columns)) + form.overhead
+
+
+def whole_blocks(columns: int, block: int) -> int:
+    """How many blocks cover a row; the last one may be short."""
+    return math.ceil(columns / block) if block else 1
+
+
+KINDS: Mapping[OffsetForm, OffsetKind | None] = {
+    OffsetForm.NONE: None,
+    OffsetForm.STORED: OffsetKind.ZERO_POINT,
+    OffsetForm.BIAS: OffsetKind.BIAS,
+}
+"""How a form's offsets read as the offset of an encoding."""
