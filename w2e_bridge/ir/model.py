@@ -59,6 +59,8 @@ class Model:
         metadata: what else the source says, under the source's own keys.
         hints, calibration, contract, lineage: what deployment needs.
         components: further networks of the same file (a draft, an encoder), by name.
+        kind: what the file holds: "model", "vocabulary", "imatrix", "adapter", "projector"; only a model
+            can be lowered to a target that runs it.
         origin: where it was read from.
         remarks: what was left behind on reading; they become rows of the report's `ignored`.
     """
@@ -76,6 +78,7 @@ class Model:
     contract: Contract = field(default_factory=Contract)
     lineage: Lineage = field(default_factory=Lineage)
     components: Mapping[str, Model] = field(default_factory=dict)
+    kind: str = "model"
     origin: Origin | None = None
     remarks: tuple[Remark, ...] = ()
 

@@ -1,0 +1,1 @@
+"""The canonical graph's language is ONNX: weight-less initializers, serialization, Q/DQ folding."""
