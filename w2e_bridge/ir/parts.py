@@ -38,9 +38,10 @@ def numbers(codes: CodeMap, parts: Parts) -> NDArray[np.float32]:
     """What the codes mean before scaling, as float32, (rows, columns)."""
     match codes:
         case Integer() | Float():
-            return parts.codes.astype(np.float32, copy=False)
+            with np.errstate(all="ignore"):
+                return parts.codes.astype(np.float32, copy=False)
         case Table():
-            return codes.array()[parts.codes]
+            return np.take(codes.array(), parts.codes)
         case VectorTable():
             return signed_vectors(codes, parts).astype(np.float32)
 
@@ -48,20 +49,15 @@ def numbers(codes: CodeMap, parts: Parts) -> NDArray[np.float32]:
 def signed_vectors(codes: VectorTable, parts: Parts) -> NDArray[np.int8]:
     """The codebook entries with their signs, (rows, columns) int8."""
     rows = parts.codes.shape[0]
-    values = codes.grid[parts.codes].reshape(rows, -1)
+    # An entry of 1, 2, 4 or 8 bytes is looked up as one integer.
+    entries = codes.grid.view(f"u{codes.width}").reshape(-1)
+    values: NDArray[np.int8] = np.take(entries, parts.codes).view(np.int8).reshape(rows, -1)
     if parts.signs is None:
         return values
-    negative = np.unpackbits(parts.signs, axis=-1, bitorder="little").view(np.bool_)
-    return np.where(negative, -values, values)
-
-
-def spread(grid: NDArray[np.float32], columns: int, extent: int) -> NDArray[np.float32]:
-    """A value per block repeated to a value per column: (rows, blocks) to (rows, columns)."""
-    if extent in (0, columns) or grid.shape[-1] == 1:
-        return np.broadcast_to(grid, (grid.shape[0], columns)) if grid.shape[-1] == 1 else grid
-    if extent == 1:
-        return grid
-    return np.repeat(grid, extent, axis=-1)[:, :columns]
+    negative = -np.unpackbits(parts.signs, axis=-1, bitorder="little").view(np.int8)  # 0 or -1
+    values ^= negative
+    values -= negative
+    return values
 
 
 def decode(encoding: Encoding, parts: Parts) -> NDArray[np.float32]:
@@ -77,27 +73,44 @@ def decode(encoding: Encoding, parts: Parts) -> NDArray[np.float32]:
     values = numbers(encoding.codes, parts)
     if encoding.scale is None or parts.scale is None:
         return values
-    columns = values.shape[-1]
+    if isinstance(encoding.codes, Float):
+        values = values.copy()  # it may be the stored array itself
     extent = 1 if encoding.block is None else encoding.block[-1]
-    scale = spread(decode(encoding.scale, parts.scale), columns, extent)
-    offset = _offset(encoding, parts, columns)
-    kind = OffsetKind.BIAS if encoding.offset is None else encoding.offset.kind
+    scale = decode(encoding.scale, parts.scale)
+    offset, own = _offset(encoding, parts)
+    before = encoding.offset is not None and encoding.offset.kind.before_scale
+    negative = encoding.offset is not None and encoding.offset.kind is OffsetKind.NEGATIVE_BIAS
     with np.errstate(all="ignore"):
-        if offset is not None and kind.before_scale:
-            values = values - offset
-        values = values / scale if encoding.scale_divides else values * scale
-        if offset is None or kind.before_scale:
-            return values
-        return values + offset if kind is OffsetKind.BIAS else values - offset
+        if offset is not None and before:
+            _by_block(np.subtract, values, offset, own)
+        _by_block(np.divide if encoding.scale_divides else np.multiply, values, scale, extent)
+        if offset is not None and not before:
+            _by_block(np.subtract if negative else np.add, values, offset, own)
+    return values
 
 
-def _offset(encoding: Encoding, parts: Parts, columns: int) -> NDArray[np.float32] | None:
+def _by_block(
+    operation: np.ufunc, values: NDArray[np.float32], grid: NDArray[np.float32], extent: int
+) -> None:
+    """values op= grid, where each grid value serves `extent` columns; in place, nothing repeated."""
+    columns = values.shape[-1]
+    if extent in (0, 1, columns) or grid.shape[-1] == 1:
+        operation(values, grid, out=values)
+    elif columns % extent == 0:
+        blocks = values.reshape(values.shape[0], -1, extent)  # a view
+        operation(blocks, grid[..., None], out=blocks)
+    else:  # the last block is short
+        operation(values, np.repeat(grid, extent, axis=-1)[:, :columns], out=values)
+
+
+def _offset(encoding: Encoding, parts: Parts) -> tuple[NDArray[np.float32] | None, int]:
+    """The offsets and the columns that each serves."""
     offset = encoding.offset
     if offset is None:
-        return None
+        return None, 1
     if offset.constant is not None:
-        return np.full((1, 1), offset.constant, np.float32)
+        return np.full((1, 1), offset.constant, np.float32), 1
     if parts.offset is None or offset.encoding is None:
-        return None
+        return None, 1
     block = encoding.block if offset.block is None else offset.block
-    return spread(decode(offset.encoding, parts.offset), columns, 1 if block is None else block[-1])
+    return decode(offset.encoding, parts.offset), 1 if block is None else block[-1]

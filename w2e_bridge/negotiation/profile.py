@@ -30,11 +30,13 @@ class Role(Enum):
 class OffsetForm(Enum):
     """Offsets as a form stores them.
 
-    NONE: symmetric. STORED: an integer zero point of the code's type for every block.
+    NONE: symmetric. ZERO_POINT: an integer zero point of the code's type, one for all or one for every
+    block. STORED: likewise, always written out for every block.
     BIAS: a number of the scale's type added after scaling.
     """
 
     NONE = "none"
+    ZERO_POINT = "zero_point"
     STORED = "stored"
     BIAS = "bias"
 
@@ -57,6 +59,8 @@ class Form:
         activations: under which of the request's activation modes the form may be used.
         layout: name of the `ir.layout.Layout` that it stores byte for byte, where that is its meaning
             (GGUF types); a source in the same layout is copied.
+        encoding: the one encoding that it holds, as it is; then the fields from `codes` on are moot.
+        anything: holds every encoding as it is (the canonical file).
     """
 
     name: str
@@ -70,6 +74,8 @@ class Form:
     cost: float = 1.0
     activations: frozenset[str] = frozenset({"int8", "float"})
     layout: str | None = None
+    encoding: Encoding | None = None
+    anything: bool = False
 
     @property
     def plain(self) -> bool:
@@ -112,6 +118,7 @@ def whole_blocks(columns: int, block: int) -> int:
 
 KINDS: Mapping[OffsetForm, OffsetKind | None] = {
     OffsetForm.NONE: None,
+    OffsetForm.ZERO_POINT: OffsetKind.ZERO_POINT,
     OffsetForm.STORED: OffsetKind.ZERO_POINT,
     OffsetForm.BIAS: OffsetKind.BIAS,
 }

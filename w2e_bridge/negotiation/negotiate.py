@@ -1,0 +1,172 @@
+"""The one negotiation: each tensor to the cheapest form of the target at the best grade.
+
+Planning looks at types only. The result's tensors are computations over the source's chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from w2e_bridge.errors import UnsupportedError
+from w2e_bridge.formats.spec import Request
+from w2e_bridge.ir.codes import Float, Integer
+from w2e_bridge.ir.encoding import FLOAT32, Encoding
+from w2e_bridge.ir.model import Model
+from w2e_bridge.ir.parts import Parts, decode
+from w2e_bridge.ir.tensor import ComputedStorage, Tensor
+from w2e_bridge.loss import Grade, TensorLoss
+from w2e_bridge.negotiation.decision import Decision, Decisions
+from w2e_bridge.negotiation.profile import Form, Profile, Role, stored_bits
+from w2e_bridge.negotiation.rewrites import Step, Unreachable, path
+from w2e_bridge.negotiation.roles import roles_of
+
+EVERYWHERE = frozenset({Role.OTHER})
+"""The roles of a tensor of a model without graph."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    form: Form
+    encoding: Encoding
+    steps: tuple[Step, ...]
+    grade: Grade
+    reason: str
+
+
+def negotiate(model: Model, profile: Profile, request: Request) -> Decisions:
+    """Decide how the target holds every tensor of a model.
+
+    Args:
+        model: with a graph where the profile needs one.
+        profile: what the target can hold.
+        request: `options["activations"]` selects among forms.
+
+    Returns:
+        A decision for every tensor that the graph uses; of a model without graph, for every tensor.
+
+    Raises:
+        UnsupportedError: the target has no form at all for a tensor.
+    """
+    mode = str(request.options.get("activations") or profile.options.get("activations", "int8"))
+    forms = tuple(form for form in profile.forms if mode in form.activations)
+    graph = model.graph if profile.needs_graph else None
+    roles = roles_of(graph) if graph is not None else dict.fromkeys(model.tensors, EVERYWHERE)
+    return {
+        name: _decide(tensor, roles[name], forms, profile)
+        for name, tensor in model.tensors.items()
+        if name in roles
+    }
+
+
+def _decide(
+    tensor: Tensor, roles: frozenset[Role], forms: tuple[Form, ...], profile: Profile
+) -> Decision:
+    usable = [form for form in forms if roles <= form.roles]
+    reasons: dict[str, str] = {}
+    exact = [c for form in usable if (c := _exact(tensor, form, reasons)) is not None]
+    best = min(exact, key=lambda c: _price(c, tensor), default=None) or _as_float(
+        tensor, usable, _why(reasons)
+    )
+    if best is None:
+        told = f": {_why(reasons)}" if reasons else ""
+        raise UnsupportedError(f"{profile.title} can't hold '{tensor.name}' ({tensor.label}){told}")
+    steps = "; ".join(step.name for step in best.steps)
+    row = TensorLoss(
+        name=tensor.name,
+        source_encoding=tensor.label,
+        encoding=f"{best.form.name}: {best.encoding}"
+        if best.encoding.quantized
+        else best.form.name,
+        grade=best.grade,
+        reason=best.reason or steps,
+    )
+    return Decision(tensor=_rewritten(tensor, best), form=best.form, roles=roles, loss=row)
+
+
+def _price(candidate: _Candidate, tensor: Tensor) -> tuple[float, float]:
+    return stored_bits(candidate.form, candidate.encoding, tensor.columns), candidate.form.cost
+
+
+def _why(reasons: Mapping[str, str]) -> str:
+    """The first reason stands for all: forms are listed nearest first."""
+    return next(iter(reasons.values()), "")
+
+
+def _exact(tensor: Tensor, form: Form, reasons: dict[str, str]) -> _Candidate | None:
+    try:
+        steps = tuple(_steps(tensor, form))
+    except Unreachable as reason:
+        reasons[form.name] = str(reason)
+        return None
+    after = steps[-1].after if steps else tensor.encoding
+    return _Candidate(form=form, encoding=after, steps=steps, grade=Grade.EXACT, reason="")
+
+
+def _steps(tensor: Tensor, form: Form) -> tuple[Step, ...]:
+    if form.anything:
+        return ()
+    if form.encoding is not None:
+        return _as_it_is(tensor.encoding, form)
+    if form.plain:
+        return _plain(tensor.encoding, form)
+    if tensor.encoding.plain:
+        raise Unreachable(f"{form.name} holds quantized weights, not {tensor.encoding}")
+    return tuple(path(tensor.encoding, form))
+
+
+def _as_it_is(encoding: Encoding, form: Form) -> tuple[Step, ...]:
+    if encoding != form.encoding:
+        raise Unreachable(f"{form.name} holds {form.encoding} only")
+    return ()
+
+
+def _plain(encoding: Encoding, form: Form) -> tuple[Step, ...]:
+    if encoding.quantized:
+        raise Unreachable(f"{form.name} holds plain numbers")
+    if form.codes is not None and encoding.codes != form.codes:
+        raise Unreachable(f"{form.name} holds {form.codes}, not {encoding.codes}")
+    return ()
+
+
+def _as_float(tensor: Tensor, forms: list[Form], why: str) -> _Candidate | None:
+    """Decoded to float32, the last resort: never silent, since its grade is FLOAT (or of a float: ROUNDING)."""
+    form = next((f for f in forms if f.plain and f.codes == FLOAT32.codes), None)
+    if form is None or (isinstance(tensor.encoding.codes, Integer) and tensor.encoding.plain):
+        return None
+    source = tensor.encoding
+
+    def apply(parts: Parts) -> Parts:
+        return Parts(codes=decode(source, parts))
+
+    step = Step(name="decoded", after=FLOAT32, apply=apply)
+    if isinstance(source.codes, Float) and source.plain:
+        wider = source.codes.name == "float64"
+        grade, reason = (
+            (Grade.ROUNDING, "rounded to float32") if wider else (Grade.EXACT, "widened")
+        )
+    else:
+        grade, reason = Grade.FLOAT, f"stored as float32: {why}"
+    return _Candidate(form=form, encoding=FLOAT32, steps=(step,), grade=grade, reason=reason)
+
+
+def _rewritten(tensor: Tensor, candidate: _Candidate) -> Tensor:
+    if not candidate.steps:
+        return tensor
+    compute = _composed(tensor.storage.parts, tuple(step.apply for step in candidate.steps))
+    return replace(tensor, encoding=candidate.encoding, storage=ComputedStorage(compute=compute))
+
+
+def _composed(
+    read: Callable[[int, int], Parts], steps: tuple[Callable[[Parts], Parts], ...]
+) -> Callable[[int, int], Parts]:
+    def compute(start: int, stop: int) -> Parts:
+        parts = read(start, stop)
+        with np.errstate(all="ignore"):
+            for step in steps:
+                parts = step(parts)
+        return parts
+
+    return compute
