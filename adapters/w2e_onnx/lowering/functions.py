@@ -1,0 +1,140 @@
+"""Model-local functions of the domain `w2e.ort`: products that take several nodes.
+
+ONNX Runtime inlines them at load, every ONNX tool reads them, and a reader knows them by name.
+
+- `MatMulMinimums`: A Wᵀ with W = s (q - z) + m, as MatMulNBits + (sums of A over each block) mᵀ, the
+  sums and m in float32.
+- `MatMulHalves`: A Wᵀ of 8-bit codes as two MatMulNBits of 4 bits, high and low half.
+- `MatMulHalvesMinimums`: both.
+- `GatherMinimums`, `GatherHalves`, `GatherHalvesMinimums`: rows of the same matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+DOMAIN = "w2e.ort"
+VERSION = 1
+MICROSOFT = "com.microsoft"
+OPSETS = {"": 21, MICROSOFT: 1}
+
+_NBITS = ("K", "N", "bits", "block_size", "accuracy_level")
+_GATHER = ("bits", "block_size")
+
+
+def _value(name: str) -> ir.Value:
+    return ir.Value(name=name)
+
+
+def _reference(name: str, kind: ir.AttributeType = ir.AttributeType.INT) -> ir.Attr:
+    return ir.RefAttr(name, name, kind)
+
+
+class _Body:
+    """Nodes of a function, appended in order."""
+
+    def __init__(self) -> None:
+        self.nodes: list[ir.Node] = []
+
+    def add(
+        self,
+        op: str,
+        inputs: Sequence[ir.Value | None],
+        name: str,
+        attributes: Sequence[ir.Attr] = (),
+        domain: str = "",
+    ) -> ir.Value:
+        output = _value(name)
+        self.nodes.append(
+            ir.Node(domain, op, inputs, attributes, outputs=[output], name=f"{name}_node")
+        )
+        return output
+
+    def shape(self, name: str) -> ir.Value:
+        """A constant whose integers are an attribute of the function."""
+        reference = ir.RefAttr("value_ints", name, ir.AttributeType.INTS)
+        return self.add("Constant", [], f"{name}_shape", [reference])
+
+    def axes(self) -> ir.Value:
+        """The last axis."""
+        return self.add("Constant", [], "last", [ir.AttrInt64s("value_ints", [-1])])
+
+
+def _function(
+    name: str, body: _Body, inputs: Sequence[ir.Value], output: ir.Value, attributes: Sequence[str]
+) -> ir.Function:
+    graph = ir.Graph(inputs, [output], nodes=body.nodes, opset_imports=OPSETS, name=name)
+    kinds = {"blocks": ir.AttributeType.INTS, "rows": ir.AttributeType.INTS}
+    parameters = [ir.Attr(a, kinds.get(a, ir.AttributeType.INT), None) for a in attributes]
+    return ir.Function(DOMAIN, name, graph=graph, attributes=parameters)
+
+
+def _matmul(*, halves: bool, minimums: bool) -> ir.Function:
+    body, a = _Body(), _value("A")
+    inputs = [a]
+    sums: list[ir.Value] = []
+    for half in ("high", "low") if halves else ("",):
+        arrays = [_value(f"{half}{n}") for n in ("codes", "scale", "zero_point")]
+        inputs += arrays
+        attributes = [_reference(n) for n in _NBITS]
+        sums.append(body.add("MatMulNBits", [a, *arrays], f"{half}product", attributes, MICROSOFT))
+    names = [*_NBITS]
+    if minimums:
+        least = _value("minimums")
+        inputs.append(least)
+        blocks = body.add("Reshape", [a, body.shape("blocks")], "in_blocks")
+        total = body.add(
+            "ReduceSum", [blocks, body.axes()], "block_sums", [ir.AttrInt64("keepdims", 0)]
+        )
+        turned = body.add("Transpose", [least], "turned", [ir.AttrInt64s("perm", [1, 0])])
+        sums.append(body.add("MatMul", [total, turned], "offset"))
+        names.append("blocks")
+    name = "MatMul" + ("Halves" if halves else "") + ("Minimums" if minimums else "")
+    return _function(name, body, inputs, _summed(body, sums), names)
+
+
+def _summed(body: _Body, values: list[ir.Value]) -> ir.Value:
+    total = values[0]
+    for number, value in enumerate(values[1:]):
+        total = body.add("Add", [total, value], f"sum{number}")
+    return total
+
+
+def _gather(*, halves: bool, minimums: bool) -> ir.Function:
+    body, ids = _Body(), _value("ids")
+    inputs: list[ir.Value] = []
+    rows: list[ir.Value] = []
+    for half in ("high", "low") if halves else ("",):
+        codes, scale, zero = (_value(f"{half}{n}") for n in ("codes", "scale", "zero_point"))
+        inputs += [codes, scale, zero]
+        attributes = [_reference(n) for n in _GATHER]
+        attributes += [ir.AttrInt64("gather_axis", 0), ir.AttrInt64("quantize_axis", 1)]
+        rows.append(
+            body.add(
+                "GatherBlockQuantized",
+                [codes, ids, scale, zero],
+                f"{half}rows",
+                attributes,
+                MICROSOFT,
+            )
+        )
+    total, names = _summed(body, rows), [*_GATHER]
+    if minimums:
+        least = _value("minimums")
+        inputs.append(least)
+        picked = body.add("Gather", [least, ids], "picked", [ir.AttrInt64("axis", 0)])
+        offset = body.add("Unsqueeze", [picked, body.axes()], "offset")
+        blocks = body.add("Reshape", [total, body.shape("blocks")], "in_blocks")
+        shifted = body.add("Add", [blocks, offset], "shifted")
+        total = body.add("Reshape", [shifted, body.shape("rows")], "flat")
+        names += ["blocks", "rows"]
+    name = "Gather" + ("Halves" if halves else "") + ("Minimums" if minimums else "")
+    return _function(name, body, [*inputs, ids], total, names)
+
+
+def function(name: str) -> ir.Function:
+    """A fresh copy of a function of the domain by its name."""
+    make = _matmul if name.startswith("MatMul") else _gather
+    return make(halves="Halves" in name, minimums=name.endswith("Minimums"))
