@@ -36,6 +36,16 @@ class LossError(BridgeError):
     exit_code = 1
 
 
+class OutputError(BridgeError):
+    """The output can't be written: no space, no permission. Nothing of it is left."""
+
+
+class DefectError(BridgeError):
+    """A promise of this project was broken, found by its own checks. Nothing was kept."""
+
+    exit_code = 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
     """The place a bad input went wrong.

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from w2e_bridge.loss import Ignored
+from w2e_bridge.loss import Ignored, TensorLoss
 
 Buffer = bytes | NDArray[np.generic]
 Produce = Callable[[int, int], Iterable[tuple[int, Buffer]]]
@@ -63,6 +63,7 @@ class Output:
         files: the model's files, the first one is the file that a user opens.
         companions: small files written by a callback (tokenizer): each is given the folder and
             returns the names that it wrote.
+        values: what became of each quantized activation of the source.
         ignored: what has no place in this target.
         conditions: what exactness depends on.
         summary: one sentence that says storage and computation apart.
@@ -71,6 +72,7 @@ class Output:
 
     files: tuple[OutputFile, ...]
     companions: tuple[Callable[[Path], list[str]], ...] = ()
+    values: tuple[TensorLoss, ...] = ()
     ignored: tuple[Ignored, ...] = ()
     conditions: tuple[str, ...] = ()
     summary: str = ""

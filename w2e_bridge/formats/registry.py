@@ -11,34 +11,49 @@ from types import MappingProxyType
 from typing import Any
 
 from w2e_bridge.errors import FormatError, MissingDependencyError, UsageError, Where
-from w2e_bridge.formats.source import LFS_POINTER
-from w2e_bridge.formats.spec import Format
+from w2e_bridge.formats.spec import LFS_POINTER, Format
 
 GROUP = "w2e_bridge.formats"
 _HEAD = 4096
 
 
-@cache
 def formats() -> Mapping[str, Format]:
     """All installed formats by name, sorted.
 
     Raises:
         UsageError: two packages claim one name, or an entry point is no `Format`.
     """
+    return _installed()[0]
+
+
+def broken() -> Mapping[str, str]:
+    """Entry points that can't be loaded, with the reason: one broken package stops no other."""
+    return _installed()[1]
+
+
+@cache
+def _installed() -> tuple[Mapping[str, Format], Mapping[str, str]]:
     found: dict[str, Format] = {}
+    failed: dict[str, str] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
-        record = point.load()
+        try:
+            record = point.load()
+        except (ImportError, AttributeError) as error:
+            failed[point.name] = f"{point.value} does not load: {error}"
+            continue
         if not isinstance(record, Format):
             raise UsageError(f"entry point '{point.name}' of {GROUP} is no Format record")
         if found.setdefault(record.name, record) is not record:
             raise UsageError(f"two installed packages claim the format '{record.name}'")
-    return MappingProxyType(found)
+    return MappingProxyType(found), MappingProxyType(failed)
 
 
 def named(name: str) -> Format:
     """The format of that name, or `UsageError` with the ones there are."""
     if name in formats():
         return formats()[name]
+    if name in broken():
+        raise MissingDependencyError(f"the format '{name}' is installed, but {broken()[name]}")
     import difflib
 
     close = difflib.get_close_matches(name, formats(), 1)
@@ -52,12 +67,9 @@ def sniff(path: Path) -> Format:
     Raises:
         FormatError: it is missing, empty, or no installed format knows it.
     """
-    if not path.exists():
-        raise FormatError(Where(path=path), "no such file or folder")
-    if path.is_dir():
+    head = _head(path)
+    if head is None:
         return _sniff_folder(path)
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
     for spec in formats().values():
         if any(head[at : at + len(magic)] == magic for at, magic in spec.magic):
             return spec
@@ -70,9 +82,25 @@ def sniff(path: Path) -> Format:
         if path.name.endswith(spec.suffixes):
             return spec
     known = ", ".join(sorted({s for spec in formats().values() for s in spec.suffixes}))
+    failed = "".join(f"; '{name}' is installed, but {why}" for name, why in broken().items())
     raise FormatError(
-        Where(path=path, offset=0), f"no format begins with {head[:8]!r}", f"known: {known}"
+        Where(path=path, offset=0), f"no format begins with {head[:8]!r}", f"known: {known}{failed}"
     )
+
+
+def _head(path: Path) -> bytes | None:
+    """How the file begins; None of a folder."""
+    try:
+        if path.is_dir():
+            return None
+        if path.exists() and not path.is_file():  # a pipe would block, a device never end
+            raise FormatError(Where(path=path), "neither a file nor a folder")
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except OSError as error:
+        raise FormatError(Where(path=path), error.strerror or "can't be read") from error
+    except ValueError as error:  # a NUL in the name
+        raise FormatError(Where(path=path), str(error)) from error
 
 
 def _sniff_folder(path: Path) -> Format:

@@ -1,7 +1,7 @@
 """Where output goes: a temporary sibling that becomes the output whole, by rename, or vanishes.
 
-Two forms. A folder: everything in it appears with one rename. A file: its companions are renamed first
-and the file itself last, so that whoever sees it sees all of it.
+Two forms. A folder: everything in it appears with one rename. A file: its companions are renamed
+first and the file itself last, so that whoever sees it sees all of it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from pathlib import Path
 
 from w2e_bridge.errors import UsageError
 
+REPORT = "w2e-report.json"
+"""The fidelity report in a folder of output, by which it is known to be one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
@@ -24,27 +27,44 @@ class Destination:
     Attributes:
         folder: the folder that holds the files.
         stem: stem of the file names in it.
-        whole: whether the folder itself is the output (and is replaced as a whole).
+        whole: whether the folder itself appears (and is replaced) as a whole, rather than files in
+            it.
+        report: name of the fidelity report.
         force: replace what is there.
     """
 
     folder: Path
     stem: str
     whole: bool
+    report: str = REPORT
     force: bool = False
 
     def name(self, template: str) -> str:
         """A file name with `{stem}` filled in."""
         return template.replace("{stem}", self.stem)
 
-    def check(self, names: list[str]) -> None:
-        """Raise `UsageError` where output exists and `force` is not set."""
-        if self.force:
-            return
+    def check(self, names: list[str], source: Path | None = None) -> None:
+        """Refuse to replace what must stay.
+
+        Args:
+            names: the files of the output.
+            source: the input, which is never replaced, not even with `force`.
+
+        Raises:
+            UsageError: output exists and `force` is not set; or `force` would remove the input, or
+                a folder that no conversion wrote.
+        """
         there = [self.folder] if self.whole else [self.folder / name for name in names]
         for path in there:
-            if path.exists() or path.is_symlink():
+            if not path.is_symlink() and not path.exists():
+                continue
+            if source is not None and _contains(path, source):
+                what = "is" if path.samefile(source) else "holds"
+                raise UsageError(f"{path} {what} the input {source}; choose another place with -o")
+            if not self.force:
                 raise UsageError(f"{path} exists already; --force replaces it")
+            if self.whole != path.is_dir() or (self.whole and not (path / self.report).is_file()):
+                raise UsageError(f"{path} is no output of a conversion; --force does not remove it")
 
 
 def destination(
@@ -52,19 +72,20 @@ def destination(
 ) -> Destination:
     """Where `-o out` puts the output of a format with these suffixes.
 
-    Without `out`: the folder `./STEM-TARGET`. Ending in a suffix: that file, companions beside it under
-    its stem. Anything else: a folder with `model.<suffix>`.
+    Without `out`: the folder `./STEM-TARGET`. Ending in a suffix: that file, companions beside it
+    under its stem. Anything else: a folder with `model.<suffix>`.
     """
     if out is None:
-        name = source.name
-        stem = name[: name.index(".")] if source.is_file() and "." in name[1:] else name
-        stem = source.stem if source.is_file() else stem
+        stem = source.stem if source.is_file() else source.resolve().name
         return Destination(folder=Path(f"{stem}-{target}"), stem="model", whole=True, force=force)
+    out = out if out.name not in ("", "..") else out.resolve()
     suffix = next((s for s in suffixes if out.name.endswith(s) and out.name != s), None)
     if suffix is None or out.is_dir():
-        return Destination(folder=out, stem="model", whole=True, force=force)
+        whole = not _empty_folder(out)  # an empty one may be somebody's working directory: fill it
+        return Destination(folder=out, stem="model", whole=whole, force=force)
     stem = out.name[: -len(suffix)]
-    return Destination(folder=out.parent, stem=stem, whole=False, force=force)
+    report = f"{stem}.{REPORT}"
+    return Destination(folder=out.parent, stem=stem, whole=False, report=report, force=force)
 
 
 @contextmanager
@@ -75,7 +96,9 @@ def staging(to: Destination) -> Iterator[Path]:
     """
     parent = to.folder.parent if to.whole else to.folder
     made = _make_parents(parent)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{to.folder.name or 'out'}.", suffix=".tmp", dir=parent))
+    scratch = Path(
+        tempfile.mkdtemp(prefix=f".{to.folder.name or 'out'}.", suffix=".tmp", dir=parent)
+    )
     try:
         scratch.chmod(0o777 & ~_umask())
         yield scratch
@@ -90,21 +113,51 @@ def staging(to: Destination) -> Iterator[Path]:
 
 def _publish(scratch: Path, to: Destination) -> None:
     if to.whole:
-        old = None
-        if to.folder.exists() or to.folder.is_symlink():
-            old = Path(tempfile.mkdtemp(prefix=".old.", dir=to.folder.parent))
-            to.folder.replace(old / "it")
-        scratch.rename(to.folder)
-        if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
+        _replace_folder(scratch, to.folder)
         _sync_folder(to.folder.parent)
         return
-    # Companions first, so that the file that a user opens is never there without them.
-    entries = sorted(scratch.iterdir(), key=lambda p: p.name.startswith(f"{to.stem}."))
-    for entry in entries:
-        entry.replace(to.folder / entry.name)
+    # The file that a user opens, `STEM.suffix`, comes last: it is never there without the others.
+    entries = sorted(
+        scratch.iterdir(), key=lambda p: (p.name.startswith(f"{to.stem}."), -len(p.name), p.name)
+    )
+    new = [to.folder / e.name for e in entries if not (to.folder / e.name).exists()]
+    try:
+        for entry in entries:
+            entry.replace(to.folder / entry.name)
+    except BaseException:
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
     scratch.rmdir()
     _sync_folder(to.folder)
+
+
+def _replace_folder(scratch: Path, folder: Path) -> None:
+    if not folder.exists():
+        scratch.rename(folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=".old.", dir=folder.parent))
+    try:
+        folder.rename(aside / "it")
+        scratch.rename(folder)
+    except BaseException:
+        if folder.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            (aside / "it").rename(folder)
+            _remove_if_empty(aside)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _empty_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and next(path.iterdir(), None) is None
+
+
+def _contains(path: Path, source: Path) -> bool:
+    if not path.exists() or not source.exists():
+        return False
+    return path.samefile(source) or path.resolve() in source.resolve().parents
 
 
 def _sync(folder: Path) -> None:

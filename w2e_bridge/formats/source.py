@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2e_bridge.errors import FormatError, Where
-
-LFS_POINTER = b"version https://git-lfs"
+from w2e_bridge.formats.spec import LFS_POINTER
 
 
 class Source:

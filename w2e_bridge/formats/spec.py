@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+LFS_POINTER = b"version https://git-lfs"
+"""How the text file begins that stands in for a file which git-lfs has not fetched."""
+
 OptionValue = str | bool | int | None
 
 
@@ -40,13 +43,14 @@ class Format:
     - `profiles() -> Mapping[str, Profile]`, the first is the default
     - `lower(model: Model, decisions: Decisions, request: Request) -> Output`
     - `accepts(path: Path) -> bool`: whether a folder is a model of this format
+    - `encodings() -> Mapping[str, Encoding]`: how its files store weights, by the format's own names
 
     Attributes:
         name: as on the command line: "gguf".
         title: for people: "GGUF (llama.cpp)".
         suffixes: file names end so; the first is the one written.
         magic: (offset, bytes) of which one must match; empty = decided by suffix.
-        lift, lower, profiles, accepts: see above; None where the format has none.
+        lift, lower, profiles, accepts, encodings: see above; None where the format has none.
         options: of lift and lower.
         requires: importable modules that it needs beyond the core's, with what installs them.
         docs: where the format is specified.
@@ -60,6 +64,7 @@ class Format:
     lower: str | None = None
     profiles: str | None = None
     accepts: str | None = None
+    encodings: str | None = None
     options: tuple[Option, ...] = ()
     requires: tuple[tuple[str, str], ...] = ()
     docs: str = ""

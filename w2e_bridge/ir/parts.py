@@ -92,7 +92,7 @@ def decode(encoding: Encoding, parts: Parts) -> NDArray[np.float32]:
 def _by_block(
     operation: np.ufunc, values: NDArray[np.float32], grid: NDArray[np.float32], extent: int
 ) -> None:
-    """values op= grid, where each grid value serves `extent` columns; in place, nothing repeated."""
+    """Values op= grid, where each grid value serves `extent` columns; in place, nothing repeated."""
     columns = values.shape[-1]
     if extent in (0, 1, columns) or grid.shape[-1] == 1:
         operation(values, grid, out=values)

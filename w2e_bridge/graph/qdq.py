@@ -1,0 +1,72 @@
+"""`QuantizeLinear` and `DequantizeLinear` folded into properties, and written out again: a pair.
+
+The canonical graph has none of these nodes. Of constants they make tensors with an encoding
+(`qdq_weights`), of values a quantization of the value (`qdq_values`); what fits neither stays a node.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from w2e_bridge.graph.editing import Editor
+from w2e_bridge.graph.inspecting import STANDARD, Unrecognised, is_op
+from w2e_bridge.graph.qdq_emit import unfold_weight
+from w2e_bridge.graph.qdq_values import fold_values, unfold_values
+from w2e_bridge.graph.qdq_weights import fold_bias, fold_weight
+from w2e_bridge.ir.activation import ActivationQuantization
+from w2e_bridge.ir.model import Remark
+
+QUANTIZED_OPS = (
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul",
+    "ConvInteger", "MatMulInteger",
+)  # fmt: skip
+"""Operators that speak of quantization."""
+
+
+def fold(editor: Editor) -> tuple[dict[str, ActivationQuantization], tuple[Remark, ...]]:
+    """Fold what can be folded.
+
+    Args:
+        editor: a model whose tensors are all plain; weights get their encodings in it.
+
+    Returns:
+        The quantization of values by name, and what stays as nodes.
+    """
+    for node in editor.nodes():  # sorted, so that scales are folded before what they scale
+        if is_op(node, "DequantizeLinear"):
+            _try(fold_weight, node, editor)
+        elif is_op(node, "Add") or is_op(node, "Sub"):
+            _try(fold_bias, node, editor)
+    values = fold_values(editor)
+    left = Counter(
+        n.op_type
+        for n in editor.nodes()
+        if n.domain in (*STANDARD, "com.microsoft") and n.op_type in QUANTIZED_OPS
+    )
+    reason = "{} nodes stay in the graph as they are"
+    return values, tuple(Remark(name=op, reason=reason.format(left[op])) for op in sorted(left))
+
+
+def _try(fold_one: object, node: ir.Node, editor: Editor) -> None:
+    assert callable(fold_one)
+    try:
+        fold_one(node, editor)
+    except Unrecognised:
+        return
+
+
+def unfold(editor: Editor, values: Mapping[str, ActivationQuantization]) -> None:
+    """Write all encodings and quantizations as nodes; afterwards all tensors are plain.
+
+    Raises:
+        UnsupportedError: an encoding or quantization that these nodes can't say.
+    """
+    for graph in editor.model.graphs():
+        for name, value in list(graph.initializers.items()):
+            tensor = editor.tensors.get(name)
+            if tensor is not None and tensor.encoding.quantized:
+                unfold_weight(value, editor)
+    unfold_values(editor, values)

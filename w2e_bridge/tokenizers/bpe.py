@@ -1,0 +1,69 @@
+"""Vocabularies with merges (`tokenizer.ggml.model` "gpt2" and "gemma4")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from w2e_bridge.tokenizers.layout import (
+    Json,
+    Layout,
+    bpe_model,
+    mark_spaces,
+    sequence,
+    split,
+    unmark_spaces,
+)
+from w2e_bridge.tokenizers.pretokenizers import pre_tokenizer
+from w2e_bridge.tokenizers.splits import Split
+from w2e_bridge.tokenizers.vocabulary import Vocabulary
+
+_BYTES: Json = {
+    "type": "ByteLevel",
+    "add_prefix_space": False,
+    "trim_offsets": True,
+    "use_regex": False,
+}
+
+
+def layout(vocabulary: Vocabulary) -> Layout:
+    """The parts of `tokenizer.json` for a vocabulary with merges and a proved pre-tokenizer."""
+    row = pre_tokenizer(vocabulary.pre_tokenizer)
+    assert row is not None, "a vocabulary without a known pre-tokenizer has no tokenizer"
+    byte_level = vocabulary.rules.byte_level
+    model = bpe_model(
+        vocabulary.tokens,
+        known_merges(vocabulary.tokens, vocabulary.merges or ()),
+        unk=None if byte_level else vocabulary.text("unk"),
+        byte_fallback=not byte_level,
+        ignore_merges=vocabulary.rules.ignore_merges,
+    )
+    escape = vocabulary.rules.escape_whitespaces
+    return Layout(
+        normalizer=mark_spaces(prefix=False) if escape else None,
+        pre_tokenizer=_pre_tokenizer(row.rule),
+        model=model,
+        decoder=_BYTES if byte_level else unmark_spaces(prefix=False),
+    )
+
+
+def _pre_tokenizer(rule: Split) -> Json | None:
+    steps = [split(pattern) for pattern in rule.patterns]
+    if rule.byte_level:
+        steps.append(_BYTES)
+    return sequence("pretokenizers", steps)
+
+
+def known_merges(tokens: Sequence[str], merges: Sequence[str]) -> list[list[str]]:
+    """"left right" cut in two where llama.cpp cuts it: at the first space that is not the first character.
+
+    A merge of which a part or the result is no token can't be said in `tokenizer.json`, and a pair has
+    the rank where it stands first.
+    """
+    known = set(tokens)
+    seen: dict[tuple[str, str], None] = {}
+    for merge in merges:
+        cut = merge.find(" ", 1)
+        left, right = merge[:cut], merge[cut + 1 :]
+        if cut > 0 and left in known and right in known and left + right in known:
+            seen.setdefault((left, right))
+    return [list(pair) for pair in seen]

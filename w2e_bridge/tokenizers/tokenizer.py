@@ -1,0 +1,114 @@
+"""The tokenizer of a model, and the files that other libraries read it from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from w2e_bridge.errors import UnsupportedError
+from w2e_bridge.tokenizers import bpe, spm, unigram, wordpiece
+from w2e_bridge.tokenizers.added import added_tokens, around, post_processor
+from w2e_bridge.tokenizers.config import special_tokens_map, tokenizer_config
+from w2e_bridge.tokenizers.layout import Json, Layout
+from w2e_bridge.tokenizers.pretokenizers import pre_tokenizer
+from w2e_bridge.tokenizers.vocabulary import Vocabulary
+
+_LAYOUTS: dict[str, Callable[[Vocabulary], Layout]] = {
+    "spm": spm.layout,
+    "bpe": bpe.layout,
+    "wordpiece": wordpiece.layout,
+    "unigram": unigram.layout,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tokenizer:
+    """A vocabulary that can be saved.
+
+    Attributes:
+        vocabulary: tokens and rules.
+        max_length: the longest text in tokens that the model takes, where it is known.
+    """
+
+    vocabulary: Vocabulary
+    max_length: int | None = None
+
+    @property
+    def missing(self) -> str | None:
+        """Why there are no tokenizer files to be had, or None where there are."""
+        return _missing(self.vocabulary)
+
+    @property
+    def notes(self) -> tuple[tuple[str, str], ...]:
+        """(name, reason) of behaviours that the files can't say."""
+        return ()
+
+    def to_json(self) -> Json:
+        """What `tokenizer.json` says: the format of the `tokenizers` library.
+
+        Raises:
+            UnsupportedError: there is none, see `missing`.
+        """
+        reason = self.missing
+        if reason is not None:
+            raise UnsupportedError(f"no tokenizer files: {reason}")
+        parts = _LAYOUTS[self.vocabulary.kind](self.vocabulary)
+        return {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": added_tokens(self.vocabulary),
+            "normalizer": parts.normalizer,
+            "pre_tokenizer": parts.pre_tokenizer,
+            "post_processor": post_processor(self.vocabulary),
+            "decoder": parts.decoder,
+            "model": parts.model,
+        }
+
+    def config(self) -> Json:
+        """What `tokenizer_config.json` says."""
+        return tokenizer_config(self.vocabulary, self.max_length)
+
+    def save(self, folder: Path) -> list[str]:
+        """Write `tokenizer.json`, `tokenizer_config.json` and their companions.
+
+        Args:
+            folder: where; made if it is not there.
+
+        Returns:
+            The names written.
+
+        Raises:
+            UnsupportedError: there are none, see `missing`; nothing is written.
+        """
+        files = {
+            "tokenizer.json": _dump(self.to_json(), indent=None),
+            "tokenizer_config.json": _dump(self.config(), indent=2),
+            "special_tokens_map.json": _dump(special_tokens_map(self.vocabulary), indent=2),
+        }
+        if self.vocabulary.chat_template is not None:
+            files["chat_template.jinja"] = self.vocabulary.chat_template
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8", newline="")
+        return list(files)
+
+
+def _dump(value: Json, *, indent: int | None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent, separators=(",", ": ")) + "\n"
+
+
+def _missing(vocabulary: Vocabulary) -> str | None:
+    if vocabulary.kind == "none":
+        return "the file carries no vocabulary"
+    if vocabulary.kind not in _LAYOUTS:
+        return f"vocabularies of the kind {vocabulary.kind!r} have no proved equivalent"
+    if vocabulary.kind == "bpe":
+        row = pre_tokenizer(vocabulary.pre_tokenizer)
+        if row is None:
+            return f"the pre-tokenizer {vocabulary.pre_tokenizer!r} is not known"
+        if not row.rule.proof:
+            return f"the pre-tokenizer {vocabulary.pre_tokenizer!r} has no proved equivalent"
+    return None

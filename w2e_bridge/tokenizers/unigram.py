@@ -1,0 +1,71 @@
+"""Unigram vocabularies (`tokenizer.ggml.model` "t5"): the likeliest way to put a text together.
+
+llama.cpp (`src/llama-vocab.cpp`, `llm_tokenizer_ugm_session`) rewrites the text by SentencePiece's
+compiled map, folds its spaces, and runs Viterbi's algorithm over logarithms of probabilities, as the
+`tokenizers` library does.
+"""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+
+from w2e_bridge.tokenizers.layout import Json, Layout, replace, sequence, substitute
+from w2e_bridge.tokenizers.vocabulary import SPACE_MARK, TokenType, Vocabulary
+
+MARKS_NOTE = (
+    "tokenizer: a combining mark after a character that the vocabulary normalizes",
+    "the tokenizers library normalizes the two as one and can lose the mark; llama.cpp keeps it",
+)
+"""What `tokenizer.json` can't say of a compiled map."""
+
+
+def layout(vocabulary: Vocabulary) -> Layout:
+    """The parts of `tokenizer.json` for a unigram vocabulary."""
+    steps = [] if vocabulary.charsmap is None else [_compiled(vocabulary.charsmap)]
+    steps += _spaces(vocabulary)
+    strip: list[Json] = []
+    if _marks_start(vocabulary):
+        strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}]
+    decoder = sequence("decoders", [replace(SPACE_MARK, " "), {"type": "Fuse"}, *strip])
+    assert decoder is not None
+    return Layout(
+        normalizer=sequence("normalizers", steps),
+        pre_tokenizer=None,
+        model=_model(vocabulary),
+        decoder=decoder,
+    )
+
+
+def _compiled(charsmap: bytes) -> Json:
+    text = base64.b64encode(charsmap).decode("ascii")
+    return {"type": "Precompiled", "precompiled_charsmap": text}
+
+
+def _marks_start(vocabulary: Vocabulary) -> bool:
+    return vocabulary.rules.space_prefix or vocabulary.rules.remove_extra_whitespaces
+
+
+def _spaces(vocabulary: Vocabulary) -> list[Json]:
+    """Where spaces are folded each word gets its mark, the first one too, whatever the prefix rule."""
+    steps: list[Json] = []
+    if vocabulary.rules.remove_extra_whitespaces:
+        steps += [substitute(r"\A +| +\z", ""), substitute(" +", " ")]
+    if _marks_start(vocabulary):
+        steps.append({"type": "Prepend", "prepend": " "})
+    return [*steps, replace(" ", SPACE_MARK)]
+
+
+def _model(vocabulary: Vocabulary) -> Json:
+    scores = vocabulary.scores
+    assert scores is not None, "a unigram vocabulary without scores has no tokenizer"
+    values = scores.astype(np.float64)
+    values[vocabulary.of_type(TokenType.USER_DEFINED)] = 0.0  # they always win
+    pairs = zip(vocabulary.tokens, values.tolist(), strict=True)
+    return {
+        "type": "Unigram",
+        "unk_id": vocabulary.special["unk"],
+        "vocab": [list(pair) for pair in pairs],
+        "byte_fallback": False,
+    }
