@@ -168,7 +168,7 @@ _FAMILIES = (
     _extra("decoder_block_count", "decoder_layers"),
     _extra("nextn_predict_layers", "prediction_layers", "integer", 0),
     _extra("swin_norm", "swin_norm", "bool", neutral=False),
-    _extra("tensor_data_layout", "tensor_layout", "string", "reference"),
+    _information("tensor_data_layout", "string", "llama.cpp knows one layout for each family"),
 )
 
 _RECURRENT = "state-space and other recurrent networks"

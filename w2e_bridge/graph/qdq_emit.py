@@ -16,6 +16,7 @@ from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.inspecting import name_of
 from w2e_bridge.graph.planes import blocks, padded
+from w2e_bridge.graph.weights import DTYPES
 from w2e_bridge.ir.codes import Float, Integer
 from w2e_bridge.ir.encoding import WHOLE, Encoding, Offset, OffsetKind
 from w2e_bridge.ir.parts import Parts
@@ -31,8 +32,11 @@ OPSETS: Mapping[str, int] = {
 }  # fmt: skip
 """Types that can be dequantized, and the operator set from which on."""
 
+E8M0 = "float8_e8m0fnu"
+"""The one type of scales that may differ from the output's."""
+
 SCALE_OPSETS: Mapping[str, int] = {
-    "float32": 10, "float16": 19, "bfloat16": 19, "float8_e8m0fnu": 24
+    "float32": 10, "float16": 19, "bfloat16": 19, E8M0: 24
 }  # fmt: skip
 """Types of scales, and the operator set from which on."""
 
@@ -75,38 +79,52 @@ def spread_of(encoding: Encoding, shape: tuple[int, ...]) -> Spread:
     return Spread(axis=axis, block=block, opset=BLOCKED_OPSET)
 
 
-def opset_of(encoding: Encoding, shape: tuple[int, ...]) -> int:
+def opset_of(encoding: Encoding, shape: tuple[int, ...], dtype: str = "float32") -> int:
     """The first operator set whose DequantizeLinear says an encoding.
+
+    Args:
+        encoding: of a tensor.
+        shape: of the tensor.
+        dtype: that the graph computes with.
 
     Raises:
         UnsupportedError: none does; the message says why.
     """
-    scale, offset = encoding.scale, encoding.offset
-    codes = str(encoding.codes)
-    if scale is None or codes not in OPSETS or not isinstance(encoding.codes, Integer | Float):
-        raise UnsupportedError(f"DequantizeLinear has no codes of {codes}")
-    if encoding.scale_divides or encoding.companions or encoding.permutation:
-        raise UnsupportedError("DequantizeLinear has no divided scales or companions")
-    if offset is not None and offset.kind is OffsetKind.FLOAT_ZERO:
-        raise UnsupportedError("DequantizeLinear has no float zero points")
-    if (
-        offset is not None
-        and offset.kind.before_scale
-        and offset.block not in (None, encoding.block)
-    ):
-        raise UnsupportedError("DequantizeLinear has zero points for the blocks of the scales only")
+    scale, offset, codes = encoding.scale, encoding.offset, str(encoding.codes)
+    problem = next((reason for wrong, reason in _WRONG if wrong(encoding)), None)
+    if problem is not None or scale is None or codes not in OPSETS:
+        raise UnsupportedError(f"DequantizeLinear has no {problem or 'codes of ' + codes}")
     spread = spread_of(encoding, shape)
     found = [OPSETS[codes], spread.opset]
-    for level in (scale, *(_biases(offset))):
+    for level in (scale, *_biases(offset)):
         if level.scale is not None and not spread.block:
             raise UnsupportedError("DequantizeLinear has second levels of blocked scales only")
         if level.scale is not None:
             found.append(opset_of(level, _grid_shape(encoding, shape)))
-        elif str(level.codes) in SCALE_OPSETS:
-            found.append(SCALE_OPSETS[str(level.codes)])
+        elif str(level.codes) not in (dtype, E8M0) or str(level.codes) not in SCALE_OPSETS:
+            raise UnsupportedError(f"DequantizeLinear has no scales of {level} for {dtype}")
         else:
-            raise UnsupportedError(f"DequantizeLinear has no scales of {level}")
+            found.append(SCALE_OPSETS[str(level.codes)])
     return max(found)
+
+
+_WRONG: tuple[tuple[Callable[[Encoding], bool], str], ...] = (
+    (lambda e: e.scale_divides, "divided scales"),
+    (lambda e: bool(e.companions or e.permutation), "companions"),
+    (lambda e: not isinstance(e.codes, Integer | Float), "look-up tables"),
+    (
+        lambda e: e.offset is not None and e.offset.kind is OffsetKind.FLOAT_ZERO,
+        "float zero points",
+    ),
+    (
+        lambda e: (
+            e.offset is not None
+            and e.offset.kind is OffsetKind.ZERO_POINT
+            and e.offset.block not in (None, e.block)
+        ),
+        "zero points in other blocks than the scales",
+    ),
+)
 
 
 def _biases(offset: Offset | None) -> tuple[Encoding, ...]:
@@ -132,7 +150,7 @@ def unfold_weight(value: ir.Value, editor: Editor) -> None:
     """
     graph, tensor = value.graph, editor.constant(value)
     assert isinstance(graph, ir.Graph)
-    opset_of(tensor.encoding, tensor.shape)
+    opset_of(tensor.encoding, tensor.shape, tensor.dtype)
     placeholder = ir.Value(name="", type=value.type, shape=value.shape)
     value.replace_all_uses_with(placeholder, replace_graph_outputs=True)
     del graph.initializers[name_of(value)], editor.tensors[tensor.name]
@@ -165,17 +183,19 @@ class _Emitter:
         zeros = _zeros(tensor)
         if zeros is not None:
             inputs.append(self.editor.register(self.graph, zeros))
-        product = self.dequantize(inputs, spread, tensor.name + ".product")
+        product = self.dequantize(inputs, spread, tensor.name + ".product", tensor.dtype)
         offset = encoding.offset
         if offset is None or offset.kind.before_scale:
             return product
         return self.biased(product, tensor, offset)
 
-    def dequantize(self, inputs: list[ir.Value], spread: Spread, name: str) -> ir.Value:
+    def dequantize(self, inputs: list[ir.Value], spread: Spread, name: str, dtype: str) -> ir.Value:
         """Append a DequantizeLinear."""
         attributes = {} if spread.axis is None else {"axis": spread.axis}
         if spread.block:
             attributes["block_size"] = spread.block
+        if inputs[1].dtype == DTYPES[E8M0]:
+            attributes["output_dtype"] = int(DTYPES[dtype])
         return self.add("DequantizeLinear", inputs, name, attributes)
 
     def biased(self, product: ir.Value, tensor: Tensor, offset: Offset) -> ir.Value:
@@ -191,7 +211,7 @@ class _Emitter:
         self.graph.register_initializer(extents)
         one = ir.tensor(np.ones(1, np.int8))
         ones = self.add("ConstantOfShape", [extents], tensor.name + ".ones", {"value": one})
-        spread_bias = self.dequantize([ones, bias], spread, tensor.name + ".bias.spread")
+        spread_bias = self.dequantize([ones, bias], spread, tensor.name + ".spread", tensor.dtype)
         op = "Add" if offset.kind is OffsetKind.BIAS else "Sub"
         return self.add(op, [product, spread_bias], tensor.name + ".sum", {})
 
