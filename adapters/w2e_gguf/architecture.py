@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from w2e_bridge.errors import FormatError
 from w2e_bridge.formats.source import Source
 from w2e_bridge.ir.architecture import Architecture, Rope
 from w2e_bridge.ir.model import Remark
 from w2e_gguf.container import TensorInfo
 from w2e_gguf.keys import DENSE_FIRST, KEYS, UNPREFIXED, Key, Use
-from w2e_gguf.names import roles
+from w2e_gguf.names import execution_order, roles
 from w2e_gguf.values import Strings, Value
 
 ARCHITECTURE = "general.architecture"
@@ -113,26 +112,26 @@ def _sort(found: _Found, row: Key, key: str, value: Value) -> None:
 
 def _data(source: Source, row: Key, key: str, value: Value) -> Any:
     """The value, checked; of an array of equal values that one, of others a list."""
-
-    def error(expected: str, found: str) -> FormatError:
-        return source.error(value.offset, f"expected {expected}, found {found}", tensor=key)
-
     if row.use is Use.NEUTRAL and row.neutral is None:
         return None
-    if isinstance(value.data, Strings):
-        raise error(f"a value of kind {row.kind}", value.label)
-    items = value.data.tolist() if isinstance(value.data, np.ndarray) else [value.data]
     kinds = {row.kind} | ({"bool"} if row.per_layer else set())
     kinds |= {"integer"} if row.kind == "float" else set()
-    if value.type.kind not in kinds:
-        raise error(f"a value of kind {row.kind}", value.label)
+    if value.type.kind not in kinds or isinstance(value.data, Strings):
+        problem = f"expected a value of kind {row.kind}, found {value.label}"
+        raise source.error(value.offset, problem, tensor=key)
+    items = value.data.tolist() if isinstance(value.data, np.ndarray) else [value.data]
     for item in items:
-        if not isinstance(item, str) and not (math.isfinite(item) and abs(item) <= _LARGEST):
-            raise error("a number that makes sense", str(item))
-        if row.kind == "integer" and item < 0:
-            raise error("a count", str(item))
+        if not _sensible(row, item):
+            raise source.error(value.offset, f"impossible value {item}", tensor=key)
     same = items and all(item == items[0] for item in items)
     return items[0] if same and not (value.array and row.per_layer) else items
+
+
+def _sensible(row: Key, item: float | str) -> bool:
+    if isinstance(item, str):
+        return True
+    low = -_LARGEST if row.kind == "float" else 0
+    return math.isfinite(item) and low <= item <= _LARGEST
 
 
 def _built(
@@ -169,14 +168,12 @@ def _built(
         experts=fields.get("experts", 0),
         experts_used=fields.get("experts_used", 0),
         extra=found.extra,
-        roles=roles(info.name for info in tensors),
+        roles=roles(execution_order(info.name for info in tensors)),
         **{name: fields.get(name) for name in optional},
     )
 
 
-def _vocabulary(
-    found: _Found, keys: Mapping[str, Value], tensors: tuple[TensorInfo, ...]
-) -> int:
+def _vocabulary(found: _Found, keys: Mapping[str, Value], tensors: tuple[TensorInfo, ...]) -> int:
     """Rows of the embedding; where there is none, what the keys say."""
     for info in tensors:
         if info.name == "token_embd.weight" and len(info.shape) == 2:
@@ -188,15 +185,19 @@ def _vocabulary(
 
 
 def _norm(found: _Found) -> float:
-    rms, layer = found.fields.get("rms_epsilon"), found.fields.get("layer_epsilon")
+    rms: float | None = found.fields.get("rms_epsilon")
+    layer: float | None = found.fields.get("layer_epsilon")
     if rms is None and layer is None:
         missing = f"{found.family}.{_NAMES['rms_epsilon']}"
         found.unrecognised[missing] = "missing, and no other normalization is said"
         return 0.0
-    found.extra["norm"] = "layer" if rms is None else "rms"
-    if rms is not None and layer is not None:
+    if rms is None:
+        found.extra["norm"] = "layer"
+        return layer or 0.0
+    found.extra["norm"] = "rms"
+    if layer is not None:
         found.extra["layer_norm_epsilon"] = layer
-    return float(layer if rms is None else rms)
+    return rms
 
 
 def _rope(found: _Found) -> Rope:

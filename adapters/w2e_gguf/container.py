@@ -43,7 +43,10 @@ _LARGEST_HEADER = 100_000_000
 _LARGEST_ALIGNMENT = 1 << 20
 _MOST_KEYS = 1 << 16
 _MOST_TENSORS = 1 << 17
+_MOST_STRINGS = 1 << 22
+"""In an array; the largest vocabularies have 2^18 tokens and 2^19 merges."""
 _LONGEST_NAME = (1 << 16) - 1
+_LONGEST_SHOWN = 80
 _MOST_AXES = 4
 _MOST_ELEMENTS = (1 << 63) - 1
 _LEAST_KEY = 8 + 1 + 4 + 1
@@ -51,6 +54,7 @@ _LEAST_TENSOR = 8 + 1 + 4 + 4 + 8
 
 _COUNTS, _U32, _ARRAY_HEAD, _END = Struct("<QQ"), Struct("<I"), Struct("<IQ"), Struct("<IQ")
 _SHAPES = tuple(Struct(f"<{axes}Q") for axes in range(_MOST_AXES + 1))
+_DAMAGED = "the file is damaged: fetch it again"
 _OLDER = (b"lmgg", b"fmgg", b"tjgg", b"algg")
 """How GGML, GGMF, GGJT and GGLA files begin, which came before GGUF."""
 
@@ -145,17 +149,24 @@ class _Cursor:
         self.source, self.at = source, at
         self.data = source.take(0, min(source.size, _FIRST_READ), "header")
 
-    def error(self, problem: str, hint: str = "", name: str = "") -> FormatError:
-        return self.source.error(self.at, problem, hint, name)
+    def error(self, at: int, problem: str, name: str = "", hint: str = "") -> FormatError:
+        return self.source.error(at, problem, hint, _short(name))
+
+    def hint(self, count: int) -> str:
+        """Why so many items or bytes are not there."""
+        return _DAMAGED if count > self.source.size else self.source.cut_hint()
 
     def need(self, count: int, what: str) -> None:
         """Have `count` bytes at the cursor in `data`."""
         stop = self.at + count
         if stop <= len(self.data):
             return
+        if count > self.source.size:
+            raise self.error(self.at, f"{what}: impossible length {count}", hint=_DAMAGED)
         self.source.require(self.at, count, what)
         if stop > _LARGEST_HEADER:
-            raise self.error(f"{what}: the header is longer than {_LARGEST_HEADER} bytes")
+            problem = f"{what}: the header is longer than {_LARGEST_HEADER} bytes"
+            raise self.error(self.at, problem)
         total = min(self.source.size, max(stop, 2 * len(self.data)), _LARGEST_HEADER)
         self.data += self.source.take(len(self.data), total - len(self.data), "header")
 
@@ -170,9 +181,9 @@ class _Cursor:
         left = self.source.size - self.at
         if count * least > left:
             problem = f"{count} {what} announced, but only {left} bytes are left"
-            raise self.error(problem, self.source.cut_hint())
+            raise self.error(self.at, problem, hint=self.hint(count))
         if count > most:
-            raise self.error(f"{count} {what} announced, expected at most {most}")
+            raise self.error(self.at, f"{count} {what} announced, expected at most {most}")
 
     def string(self, what: str) -> bytes:
         (length,) = self.unpack(LENGTH, what)
@@ -181,15 +192,19 @@ class _Cursor:
         return self.data[self.at - length : self.at]
 
     def name(self, what: str) -> str:
-        """A key or the name of a tensor: short, not empty, valid UTF-8."""
+        """A key or the name of a tensor: short, not empty, and text that can be shown."""
         at = self.at
         data = self.string(what)
         if not 0 < len(data) <= _LONGEST_NAME:
-            raise self.source.error(at, f"{what} has {len(data)} bytes, not 1 to {_LONGEST_NAME}")
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise self.source.error(at, f"{what} {data[:40]!r} is no UTF-8") from error
+            raise self.error(at, f"{what} has {len(data)} bytes, not 1 to {_LONGEST_NAME}")
+        name = text(data)
+        if not name.isprintable():  # nor are the surrogates that stand for what is no UTF-8
+            raise self.error(at, f"{what} is no text: {data[:40]!r}")
+        return name
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…"
 
 
 def _keys(cursor: _Cursor, count: int) -> dict[str, Value]:
@@ -198,7 +213,7 @@ def _keys(cursor: _Cursor, count: int) -> dict[str, Value]:
         at = cursor.at
         key = cursor.name("a key")
         if key in found:
-            raise cursor.source.error(at, "the key is there twice", tensor=key)
+            raise cursor.error(at, "the key is there twice", key)
         found[key] = _value(cursor, key)
     return found
 
@@ -209,35 +224,33 @@ def _value(cursor: _Cursor, key: str) -> Value:
     if type_ is not ARRAY:
         data = _scalar(cursor, type_, key)
         return Value(type=type_, array=False, data=data, offset=at)
-    number, count = cursor.unpack(_ARRAY_HEAD, f"array of '{key}'")
+    number, count = cursor.unpack(_ARRAY_HEAD, f"array of '{_short(key)}'")
     item = VALUE_TYPES.get(number)
     if item is None or item is ARRAY:
         what = "arrays" if item is ARRAY else f"type {number}"
-        raise cursor.source.error(
-            at, f"an array of {what}, which llama.cpp refuses too", tensor=key
-        )
+        raise cursor.error(at, f"an array of {what}, which llama.cpp refuses too", key)
     left = cursor.source.size - cursor.at
     if count * item.least > left:
         problem = f"an array of {count} {item.name} values, but only {left} bytes are left"
-        raise cursor.source.error(at, problem, cursor.source.cut_hint(), key)
+        raise cursor.error(at, problem, key, cursor.hint(count))
     return Value(type=item, array=True, data=_items(cursor, item, count, key), offset=at)
 
 
 def _value_type(cursor: _Cursor, key: str) -> ValueType:
     at = cursor.at
-    (number,) = cursor.unpack(_U32, f"type of '{key}'")
+    (number,) = cursor.unpack(_U32, f"type of '{_short(key)}'")
     if number not in VALUE_TYPES:
-        raise cursor.source.error(at, f"unknown type of value {number}", tensor=key)
+        raise cursor.error(at, f"unknown type of value {number}", key)
     return VALUE_TYPES[number]
 
 
 def _scalar(cursor: _Cursor, type_: ValueType, key: str) -> Raw:
     if type_ is STRING:
-        return text(cursor.string(f"value of '{key}'"))
+        return text(cursor.string(f"value of '{_short(key)}'"))
     at = cursor.at
-    (number,) = cursor.unpack(type_.struct, f"value of '{key}'")
+    (number,) = cursor.unpack(type_.struct, f"value of '{_short(key)}'")
     if type_ is BOOL and number > 1:
-        raise cursor.source.error(at, f"expected a bool, 0 or 1, found {number}", tensor=key)
+        raise cursor.error(at, f"expected a bool, 0 or 1, found {number}", key)
     return bool(number) if type_ is BOOL else number
 
 
@@ -245,17 +258,21 @@ def _items(cursor: _Cursor, item: ValueType, count: int, key: str) -> Raw:
     if item is STRING:
         return _strings(cursor, count, key)
     size = count * item.struct.size
-    cursor.need(size, f"array of '{key}'")
+    cursor.need(size, f"array of '{_short(key)}'")
     at = cursor.at
     cursor.at += size
     # A copy: a view would keep the whole header in memory for as long as anybody holds it.
     items = np.frombuffer(cursor.data, item.dtype, count, at).copy()
     if item is BOOL and count and items.max() > 1:
-        raise cursor.source.error(at, "expected bools, 0 or 1, found other bytes", tensor=key)
+        raise cursor.error(at, "expected bools, 0 or 1, found other bytes", key)
     return items
 
 
 def _strings(cursor: _Cursor, count: int, key: str) -> Strings:
+    if count > _MOST_STRINGS:
+        raise cursor.error(
+            cursor.at, f"expected at most {_MOST_STRINGS} strings, found {count}", key
+        )
     starts: array[int] = array("q")
     while True:
         stop = _walk(cursor.data, cursor.at, count, starts)
@@ -266,7 +283,7 @@ def _strings(cursor: _Cursor, count: int, key: str) -> Strings:
         else:
             cursor.at = stop
             return Strings(cursor.data, starts, stop)
-        cursor.need(stop - cursor.at, f"string {len(starts)} of '{key}'")
+        cursor.need(stop - cursor.at, f"string {len(starts)} of '{_short(key)}'")
 
 
 def _walk(data: bytes, at: int, count: int, starts: array[int]) -> int:
@@ -298,15 +315,15 @@ def _tensor(cursor: _Cursor) -> TensorInfo:
     name = cursor.name("the name of a tensor")
 
     def error(problem: str) -> FormatError:
-        return cursor.source.error(at, problem, tensor=name)
+        return cursor.error(at, problem, name)
 
-    (axes,) = cursor.unpack(_U32, f"axes of '{name}'")
+    (axes,) = cursor.unpack(_U32, f"axes of '{_short(name)}'")
     if axes > _MOST_AXES:
         raise error(f"expected at most {_MOST_AXES} axes, found {axes}")
-    shape = cursor.unpack(_SHAPES[axes], f"shape of '{name}'")[::-1]
+    shape = cursor.unpack(_SHAPES[axes], f"shape of '{_short(name)}'")[::-1]
     if 0 in shape or math.prod(shape) > _MOST_ELEMENTS:
         raise error(f"impossible shape {list(shape)}")
-    number, offset = cursor.unpack(_END, f"type and offset of '{name}'")
+    number, offset = cursor.unpack(_END, f"type and offset of '{_short(name)}'")
     if number not in TYPES:
         raise error(f"unknown ggml type {number}")
     info = TensorInfo(name=name, type=TYPES[number], shape=shape, offset=offset)
@@ -324,7 +341,7 @@ def _placed(
     """The entries with offsets from the start of the file, each aligned, inside, and by itself."""
     repeated = _repeated(directory)
     if repeated:
-        raise source.error(None, "two tensors have this name", tensor=repeated)
+        raise source.error(None, "two tensors have this name", tensor=_short(repeated))
     placed = tuple(
         TensorInfo(name=i.name, type=i.type, shape=i.shape, offset=start + i.offset)
         for i in directory
@@ -333,13 +350,15 @@ def _placed(
     for info in sorted(placed, key=lambda i: i.offset):
         if (info.offset - start) % alignment:
             problem = f"data at {info.offset - start} of the data, not aligned to {alignment}"
-            raise source.error(info.offset, problem, tensor=info.name)
+            raise source.error(info.offset, problem, tensor=_short(info.name))
         if info.offset < end:
-            raise source.error(info.offset, f"overlaps with '{before}'", tensor=info.name)
+            raise source.error(
+                info.offset, f"overlaps with '{_short(before)}'", tensor=_short(info.name)
+            )
         end, before = info.offset + info.nbytes, info.name
         if end > source.size:
             problem = f"data expected up to {end}, but the file ends at {source.size}"
-            raise source.error(info.offset, problem, source.cut_hint(), info.name)
+            raise source.error(info.offset, problem, source.cut_hint(), _short(info.name))
     return placed
 
 

@@ -8,8 +8,8 @@ it must be refused by whoever builds it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 SUFFIXES = ("weight", "bias", "scale", "input_scale")
 """`scale` is a factor that the product with the weight is multiplied by (NVFP4, ternary types),
@@ -88,16 +88,43 @@ _LAST = (
 _EXPERT = {"ffn_gate": "gate", "ffn_up": "up", "ffn_down": "down"}
 """`blk.N.ffn_gate.M.weight`: older files keep each expert by itself."""
 
-_NAME = re.compile(
-    r"(?:blk\.(?P<layer>0|[1-9][0-9]{0,5})\.)?(?P<base>[a-z0-9_]+?(?:\.[a-z]+)??)"
-    r"(?:\.(?P<expert>0|[1-9][0-9]{0,5}))?\.(?P<suffix>weight|bias|scale|input_scale)"
-)
+_BLOCK = re.compile(r"blk\.(0|[1-9][0-9]{0,5})\.(.+)", re.DOTALL)
+_EXPERT_NAME = re.compile(r"(ffn_gate|ffn_up|ffn_down)\.(0|[1-9][0-9]{0,5})")
 _OUTSIDE = dict((*_FIRST, *_LAST))
 _INSIDE = dict(_LAYER)
-_PLACES = {base: place for place, (base, _) in enumerate(_LAYER)}
-_BEFORE = {base: place for place, (base, _) in enumerate(_FIRST)}
-_AFTER = {base: place for place, (base, _) in enumerate(_LAST)}
-_FAR = 1 << 30
+_PLACES = {base: place for place, (base, _) in enumerate((*_FIRST, *_LAST))}
+_PLACES_INSIDE = {base: place for place, (base, _) in enumerate(_LAYER)}
+_BEFORE = frozenset(base for base, _ in _FIRST)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """A name taken apart: `blk.LAYER.BASE.EXPERT.SUFFIX`."""
+
+    layer: int | None
+    base: str
+    expert: int | None
+    suffix: str
+
+    @property
+    def role(self) -> str | None:
+        """Without the suffix."""
+        if self.layer is None:
+            return _OUTSIDE.get(self.base)
+        if self.expert is None:
+            inside = _INSIDE.get(self.base)
+            return None if inside is None else f"layers.{self.layer}.{inside}"
+        return f"layers.{self.layer}.experts.{self.expert}.{_EXPERT[self.base]}"
+
+
+def _parts(name: str) -> _Parts:
+    stem, _, suffix = name.rpartition(".")
+    block = _BLOCK.fullmatch(stem)
+    layer, base = (None, stem) if block is None else (int(block[1]), block[2])
+    expert = None if layer is None else _EXPERT_NAME.fullmatch(base)
+    if expert is None:
+        return _Parts(layer=layer, base=base, expert=None, suffix=suffix)
+    return _Parts(layer=layer, base=expert[1], expert=int(expert[2]), suffix=suffix)
 
 
 def roles(names: Iterable[str]) -> dict[str, str]:
@@ -107,34 +134,31 @@ def roles(names: Iterable[str]) -> dict[str, str]:
 
 def role_of(name: str) -> str | None:
     """The role of a tensor, or None where none is known."""
-    found = _NAME.fullmatch(name)
-    if found is None:
-        return None
-    layer, base, expert, suffix = found.group("layer", "base", "expert", "suffix")
-    if layer is None:
-        role = None if expert else _OUTSIDE.get(base)
-        return None if role is None else f"{role}.{suffix}"
-    part = _EXPERT.get(base) if expert else _INSIDE.get(base)
-    if part is None:
-        return None
-    return f"layers.{layer}.{f'experts.{expert}.{part}' if expert else part}.{suffix}"
+    parts = _parts(name)
+    known = parts.role is not None and parts.suffix in SUFFIXES
+    return f"{parts.role}.{parts.suffix}" if known else None
 
 
 def execution_order(names: Iterable[str]) -> list[str]:
-    """The names in the order in which a network needs them; those without a row come last where they belong."""
-    return [name for _, name in sorted((_place(n), n) for n in _listed(names))]
+    """The names in the order in which a network needs them.
+
+    Names without a row stay as they were, at the end of their layer, or of all.
+    """
+    return sorted(names, key=_place)
 
 
-def _listed(names: Iterable[str]) -> list[str]:
-    return list(names)
-
-
-@lru_cache(maxsize=1)
-def _tables() -> Mapping[str, int]:
-    return {}
-
-
-def _place(name: str) -> tuple[int, int, int, int]:
-    """(before, layers or after; layer; place in it; expert or suffix)."""
-    found = _NAME.fullmatch(name)
-    return (0, 0, 0, 0) if found is None else (1, 1, 1, 1)
+def _place(name: str) -> tuple[int, ...]:
+    parts = _parts(name)
+    suffix = SUFFIXES.index(parts.suffix) if parts.suffix in SUFFIXES else len(SUFFIXES)
+    if parts.layer is not None:
+        known = parts.role is not None
+        place = (
+            (_PLACES_INSIDE[parts.base], parts.expert or 0, suffix)
+            if known
+            else (len(_LAYER), 0, 0)
+        )
+        return (1, parts.layer, *place)
+    if parts.role is None:
+        return (3,)
+    first = parts.base in _BEFORE
+    return (0 if first else 2, 0, _PLACES[parts.base], 0, suffix)

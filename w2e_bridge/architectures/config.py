@@ -14,6 +14,10 @@ from w2e_bridge.ir.architecture import Architecture, Rope
 LONGEST = 1 << 24
 """Positions that a table of the rotary embedding may have."""
 
+_COMMON = frozenset({"unrecognised", "norm"})
+"""Entries of `Architecture.extra` that every family has: names of parameters that the reader does not
+know, and "rms" or "layer"."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
@@ -113,7 +117,8 @@ def _layers(a: Architecture, family: Family, local: str) -> Iterator[Layer]:
             heads=a.heads[index],
             kv_heads=a.kv_heads[index],
             intermediate=a.intermediate[index],
-            window=window if sliding else 0,
+            # One that covers the whole context never cuts anything off.
+            window=window if sliding and window < a.context else 0,
             rope=local if sliding else GLOBAL,
         )
 
@@ -182,7 +187,9 @@ def _unknown(a: Architecture, family: Family) -> Iterator[str]:
     """Parameters that would change the result and that the blocks here do not know."""
     if unrecognised := a.extra.get("unrecognised"):
         yield f"hyper-parameters not known of family {a.family}: {unrecognised}"
-    for name in sorted(a.extra.keys() - family.extras - {"unrecognised"}):
+    if (kind := a.extra.get("norm", family.norm.value)) != family.norm.value:
+        yield f"expected '{family.norm.value}' normalization of family {a.family}, found '{kind}'"
+    for name in sorted(a.extra.keys() - family.extras - _COMMON):
         yield f"hyper-parameter '{name}' is not known of family {a.family}"
     if a.experts:
         yield f"a mixture of {a.experts} experts can't be built yet"
@@ -210,21 +217,20 @@ def _uneven(a: Architecture, family: Family) -> Iterator[str]:
     window = _window(a, family)
     if window < 0:
         yield f"expected a window of 0 or more tokens, found {window}"
-    if window and a.window_pattern is None and not family.window_cycle:
+    known = a.window_pattern is not None or family.window_cycle
+    if 0 < window < a.context and not known:
         yield f"a window of {window} tokens, and nothing says which layers of {a.family} it is for"
 
 
 def _not_numbers(a: Architecture) -> Iterator[str]:
-    factors = (a.attention_scale, a.embedding_scale, a.attention_softcap, a.logit_softcap)
-    for name, value in zip(
-        ("attention_scale", "embedding_scale", "attention_softcap", "logit_softcap"),
-        factors,
-        strict=True,
-    ):
-        if value is not None and not (math.isfinite(value) and value >= 0):
+    for name in ("attention_scale", "embedding_scale", "norm_epsilon"):
+        value = getattr(a, name)
+        if value is not None and not _positive(value):
+            yield f"expected '{name}' above 0, found {value}"
+    for name in ("attention_softcap", "logit_softcap"):
+        value = getattr(a, name)
+        if value and not _positive(value):
             yield f"expected '{name}' of 0 or more, found {value}"
-    if not (math.isfinite(a.norm_epsilon) and a.norm_epsilon > 0):
-        yield f"expected a norm epsilon above 0, found {a.norm_epsilon}"
 
 
 def _unturnable(rope: Rope, a: Architecture) -> Iterator[str]:
@@ -233,13 +239,17 @@ def _unturnable(rope: Rope, a: Architecture) -> Iterator[str]:
         yield f"can't rotate {rotated} dimensions of heads of {a.head_size}"
     if rope.scaling not in SCALINGS:
         yield f"rotary scaling '{rope.scaling}' is not known; known: {', '.join(sorted(SCALINGS))}"
-    for name, value in (("base", rope.base), ("local base", rope.local_base)):
-        if value is not None and not (math.isfinite(value) and value > 1):
-            yield f"expected a rotary {name} above 1, found {value}"
-    if not (math.isfinite(rope.factor) and rope.factor > 0):
-        yield f"expected a rotary scaling factor above 0, found {rope.factor}"
-    if rope.original_context is not None and rope.original_context <= 1:
-        yield f"expected an original context above 1, found {rope.original_context}"
-    others = (rope.attention_factor, rope.beta_fast, rope.beta_slow, rope.ext_factor)
-    if any(value is not None and not math.isfinite(value) for value in others):
-        yield "a parameter of the rotary scaling is not finite"
+    for name in ("base", "local_base", "original_context"):
+        value = getattr(rope, name)
+        if value is not None and not (_positive(value) and value > 1):
+            yield f"expected a rotary '{name}' above 1, found {value}"
+    for name in ("factor", "beta_fast", "beta_slow", "attention_factor"):
+        value = getattr(rope, name)
+        if value is not None and not _positive(value):
+            yield f"expected a rotary '{name}' above 0, found {value}"
+    if rope.ext_factor is not None and not math.isfinite(rope.ext_factor):
+        yield f"expected a finite rotary 'ext_factor', found {rope.ext_factor}"
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0

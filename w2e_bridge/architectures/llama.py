@@ -12,7 +12,7 @@ from w2e_bridge.architectures.family import GGUF, Family
 
 FAMILY = Family(
     names=("llama", "mistral"),
-    biases=frozenset({"q", "k", "v", "o", "gate", "up", "down"}),
+    biases=frozenset({"q", "k", "v", "qkv", "o", "gate", "up", "down"}),
     interleaved=frozenset({GGUF}),
     window_cycle=(True,),
 )

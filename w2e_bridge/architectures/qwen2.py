@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from w2e_bridge.architectures.family import Family
 
-FAMILY = Family(names=("qwen2",), biases=frozenset({"q", "k", "v", "output"}))
+FAMILY = Family(names=("qwen2",), biases=frozenset({"q", "k", "v", "qkv", "output"}))

@@ -117,7 +117,7 @@ def _magnitude(rope: Rope, wheel: Wheel) -> float:
     if _extension(rope):
         return own * (1 + 0.1 * math.log(max(1.0, rope.factor)))
     if rope.scaling == "longrope" and wheel.source != GGUF and rope.factor > 1:
-        original = rope.original_context or wheel.context
+        original = max(2, rope.original_context or wheel.context)
         return own * math.sqrt(1 + math.log(rope.factor) / math.log(original))
     return own
 

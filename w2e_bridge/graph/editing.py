@@ -20,11 +20,13 @@ class Editor:
         model: its graph.
         tensors: the data of the stubs; edited along with the graph.
         taken: names of all values.
+        wanted: tensors that had to get another name, and the one that they would have.
     """
 
     model: ir.Model
     tensors: dict[str, Tensor]
     taken: set[str] = field(default_factory=set)
+    wanted: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for graph in self.model.graphs():
@@ -57,6 +59,8 @@ class Editor:
     def register(self, graph: ir.Graph, tensor: Tensor) -> ir.Value:
         """Add a tensor under its name, or the next one that is free, and give its stub."""
         name = self.free(tensor.name)
+        if name != tensor.name:
+            self.wanted[name] = tensor.name
         self.tensors[name] = replace(tensor, name=name)
         return weight(graph, self.tensors[name])
 

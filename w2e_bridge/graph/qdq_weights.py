@@ -82,7 +82,8 @@ def fold_bias(node: ir.Node, editor: Editor) -> None:
     offset = Offset(kind=kind, encoding=bias.encoding, block=None if same else shortest(extents))
     storage = replace(base.storage, offset=grid_of(bias, base.shape, extents))
     encoding = replace(base.encoding, offset=offset)
-    editor.put(node, replace(base, encoding=encoding, storage=storage))
+    name = editor.wanted.get(base.name, base.name)
+    editor.put(node, replace(base, name=name, encoding=encoding, storage=storage))
 
 
 def _ones(node: ir.Node | None) -> bool:

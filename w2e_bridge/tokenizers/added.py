@@ -52,7 +52,8 @@ def post_processor(vocabulary: Vocabulary) -> Json | None:
     return {
         "type": "TemplateProcessing",
         "single": _template("A", 0, front, back),
-        "pair": _template("A", 0, front, back) + _template("B", 1, _second(vocabulary, front), back),
+        "pair": _template("A", 0, front, back)
+        + _template("B", 1, _second(vocabulary, front), back),
         "special_tokens": {
             text: {"id": text, "ids": [index], "tokens": [text]} for text, index in ids.items()
         },

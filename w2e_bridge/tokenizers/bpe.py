@@ -47,14 +47,23 @@ def layout(vocabulary: Vocabulary) -> Layout:
 
 
 def _pre_tokenizer(rule: Split) -> Json | None:
+    """The cuts, then the bytes.
+
+    Where onnxruntime-extensions can't read the expressions, they go into a sequence of their own, which
+    its reader passes over (`BpeModel::LoadPreTokenizer`), and what it reads instead stands behind, with a
+    behaviour that it does not look at and that leaves text whole for everybody else: matches that
+    touch are one piece, and these always touch.
+    """
     steps = [split(pattern) for pattern in rule.patterns]
+    if rule.reader is not None:
+        steps = [{"type": "Sequence", "pretokenizers": steps}, split(rule.reader, "Contiguous")]
     if rule.byte_level:
         steps.append(_BYTES)
     return sequence("pretokenizers", steps)
 
 
 def known_merges(tokens: Sequence[str], merges: Sequence[str]) -> list[list[str]]:
-    """"left right" cut in two where llama.cpp cuts it: at the first space that is not the first character.
+    """ "left right" cut in two where llama.cpp cuts it: at the first space that is not the first character.
 
     A merge of which a part or the result is no token can't be said in `tokenizer.json`, and a pair has
     the rank where it stands first.

@@ -239,9 +239,7 @@ def _rules(read: _Keys, defaults: _Defaults, name: str) -> Rules:
     return Rules(**values)
 
 
-def _special(
-    read: _Keys, defaults: _Defaults, rules: Rules, count: int
-) -> dict[str, int]:
+def _special(read: _Keys, defaults: _Defaults, rules: Rules, count: int) -> dict[str, int]:
     special = {role: index for role, index in defaults.special.items() if index < count}
     if defaults.kind == "bpe" and count > 11:  # GPT-2 files without ids: the comma's place
         special |= {role: 11 for role in ("bos", "eos") if getattr(rules, f"add_{role}")}
@@ -265,9 +263,7 @@ def _named_templates(read: _Keys) -> dict[str, str]:
 _PHI3_KEEP = ("<unk>", "<s>", "<|endoftext|>")
 
 
-def _strips(
-    read: _Keys, tokens: Sequence[str], name: str
-) -> tuple[frozenset[int], frozenset[int]]:
+def _strips(read: _Keys, tokens: Sequence[str], name: str) -> tuple[frozenset[int], frozenset[int]]:
     """Ids that swallow whitespace to their left and to their right.
 
     No key says it; llama.cpp knows some models by their names (`src/llama-vocab.cpp`, "Handle per token

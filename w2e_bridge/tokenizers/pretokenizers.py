@@ -99,9 +99,7 @@ ROWS = (
     ),
     PreTokenizer(names=("whitespace",), split="whitespace", source="WHITESPACE"),
     PreTokenizer(names=("refact",), split="starcoder", source="REFACT"),
-    PreTokenizer(
-        names=("command-r",), split="starcoder", source="COMMAND_R", clean_spaces=False
-    ),
+    PreTokenizer(names=("command-r",), split="starcoder", source="COMMAND_R", clean_spaces=False),
     PreTokenizer(
         names=("qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2"),
         split="qwen2",

@@ -11,9 +11,11 @@ sees every space beyond ASCII as a vertical tab. `regexes` are what the Onigurum
 `tokenizers` library has to be given to cut in the same places; None where that is `expressions`.
 Characters that Unicode 16 added are letters to one and nothing to the other.
 
-`reader` is for onnxruntime-extensions, whose own reader knows some expressions by their text, hands the
-others to `std::regex` on bytes, and knows no categories there (`operators/tokenizer/bpe_utils.hpp`): the
-nearest that it can read, or None where it reads `regexes` themselves.
+`reader` is for onnxruntime-extensions, whose own reader knows some expressions by their text and hands
+the others to `std::regex` on bytes, which knows no categories, loses its place after text beyond ASCII
+and overflows its stack on long words (`operators/tokenizer/bpe_utils.hpp`): one expression out of those
+it knows that cuts nearly alike, or None where it reads `patterns` themselves as they are meant. Each
+covers every character, see `bpe`.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ class Split:
         name: ours.
         expressions: llama.cpp's.
         regexes: for Oniguruma, where they have to differ.
-        reader: for onnxruntime-extensions, where these have to differ again.
+        reader: for onnxruntime-extensions, where it can only come near.
         byte_level: words become bytes in GPT-2's alphabet before merging.
         proof: how the row was proved: "vocabulary" (ids of real vocabularies), "splits" (cuts the same
             as llama.cpp's on recorded texts), or "" where it is not.
@@ -38,7 +40,7 @@ class Split:
     name: str
     expressions: tuple[str, ...]
     regexes: tuple[str, ...] | None = None
-    reader: tuple[str, ...] | None = None
+    reader: str | None = None
     byte_level: bool = True
     proof: str = "splits"
 
@@ -88,6 +90,10 @@ _AFMOE = _DEEPSEEK3.replace("\r", r"\r").replace("\n", r"\n")
 
 _KANA = "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
 _BLOOM = " ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"
+_BLOOM_SIGN = "\u2026|\u3002|\uff0c|\u3001|\u0964|\u06d4|\u060c"
+_BLOOM_CHAR = f"(?!{_BLOOM_SIGN})[^(\\s|.,!?)]"
+_BLOOM_WHOLE = f" ?(?:{_BLOOM_CHAR})+|(?:(?! ?(?:{_BLOOM_CHAR}))(?:{_BLOOM_SIGN}|[(\\s|.,!?)]))+"
+"""The same cuts, said without characters beyond ASCII in a class, and what lies between said too."""
 _FROM_RIGHT = r"\P{N}*\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))"
 """Digits in threes counted from the right; what stands before them goes with their first group
 (`unicode_regex_split_custom_afmoe`)."""
@@ -128,10 +134,24 @@ _AFMOE_SCRIPTS = (
     "\u1100-\u11ff]+"
 )
 
+
+_READ_SUFFIX = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_READ_CASED = f"{_START}{_HEAD}*{_REST}+{_READ_SUFFIX}?|{_START}{_HEAD}+{_REST}*{_READ_SUFFIX}?"
+_READ_GPT4O = f"{_READ_CASED}|{_DIGITS3}|{_OTHER_SLASH}|{_SPACES}"
+_READ_TEKKEN = (
+    f"{_START}{_HEAD}*{_REST}+|{_START}{_HEAD}+{_REST}*|{_DIGIT}|{_OTHER_SLASH}|{_SPACES}"
+)
+_READ_APART = r"|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+"
+_READ_SIGNS = (
+    rf"{_DIGITS3}|{_SIGN_WORD}|[^\r\n\p{{L}}\p{{P}}\p{{S}}]?[\p{{L}}\p{{M}}]+| ?[\p{{P}}\p{{S}}]+[\r\n]*"
+    r"|\s*[\r\n]+|[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+)
+
 _ROWS = (
     Split(
         name="default",
         expressions=(r"[\p{P}\$\+<=>\^~\|]+", _GPT2_OPEN, r"\p{N}+", "[0-9][0-9][0-9]"),
+        reader=rf"'s|'t|'re|'ve|'m|'ll|'d|{_DIGITS3}{_READ_APART}",
     ),
     Split(name="llama3", expressions=(_LLAMA3,), proof="vocabulary"),
     Split(
@@ -141,11 +161,17 @@ _ROWS = (
             r"|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)"
             r"|\s{1,2}(?!\S)|\s{1}",
         ),
+        reader=_LLAMA3,
     ),
     Split(
         name="deepseek-llm",
         expressions=(
-            "[\r\n]", _DEEPSEEK_LETTERS, _DEEPSEEK_SIGNS, r"\s+$", _DEEPSEEK_CJK, r"\p{N}+",
+            "[\r\n]",
+            _DEEPSEEK_LETTERS,
+            _DEEPSEEK_SIGNS,
+            r"\s+$",
+            _DEEPSEEK_CJK,
+            r"\p{N}+",
         ),
         regexes=(
             "[\r\n]",
@@ -156,27 +182,45 @@ _ROWS = (
             r"\p{N}+",
         ),
         proof="vocabulary",
+        reader=_DIGITS3 + _READ_APART,
     ),
     Split(name="deepseek3", expressions=(_DIGITS3, _KANA, _DEEPSEEK3)),
-    Split(name="spark2.5", expressions=(_DIGITS3, _KANA, _SPARK, _DIGIT)),
+    Split(
+        name="spark2.5",
+        expressions=(_DIGITS3, _KANA, _SPARK, _DIGIT),
+        reader=_READ_SIGNS,
+    ),
     Split(
         name="youtu",
         expressions=(_YOUTU_SCRIPTS, _CASED + _YOUTU),
         regexes=(_YOUTU_SCRIPTS, _UNCASED + _YOUTU),
+        reader=_READ_GPT4O.replace(_DIGITS3, _DIGIT),
     ),
     Split(
         name="deepseek-coder",
         expressions=("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _DEEPSEEK_CJK, r"\p{N}"),
         regexes=("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CJK_NO_SPACE, r"\p{N}"),
         proof="vocabulary",
+        reader=_DIGIT + _READ_APART,
     ),
     Split(
         name="falcon",
         expressions=(r"[\p{P}\$\+<=>\^~\|`]+", _GPT2_OPEN, "[0-9][0-9][0-9]"),
         proof="vocabulary",
+        reader=rf"'s|'t|'re|'ve|'m|'ll|'d|{_DIGITS3}{_READ_APART}",
     ),
-    Split(name="starcoder", expressions=(r"\p{N}", _GPT2_OPEN), proof="vocabulary"),
-    Split(name="gpt2", expressions=(_GPT2_OPEN,), proof="vocabulary"),
+    Split(
+        name="starcoder",
+        expressions=(r"\p{N}", _GPT2_OPEN),
+        proof="vocabulary",
+        regexes=(_DIGIT, _GPT2),
+    ),
+    Split(
+        name="gpt2",
+        expressions=(_GPT2_OPEN,),
+        proof="vocabulary",
+        regexes=(_GPT2,),
+    ),
     Split(name="qwen2", expressions=(_QWEN2,), proof="vocabulary"),
     Split(
         name="qwen35",
@@ -187,9 +231,21 @@ _ROWS = (
         ),
         proof="vocabulary",
     ),
-    Split(name="bloom", expressions=(_BLOOM,)),
-    Split(name="viking", expressions=(_BLOOM, r"\p{N}")),
-    Split(name="tekken", expressions=(_TEKKEN,)),
+    Split(
+        name="bloom",
+        expressions=(_BLOOM,),
+        regexes=(_BLOOM_WHOLE,),
+    ),
+    Split(
+        name="viking",
+        expressions=(_BLOOM, r"\p{N}"),
+        regexes=(_BLOOM_WHOLE, _DIGIT),
+    ),
+    Split(
+        name="tekken",
+        expressions=(_TEKKEN,),
+        reader=_READ_TEKKEN,
+    ),
     Split(
         name="chameleon",
         expressions=(
@@ -200,13 +256,23 @@ _ROWS = (
             r"[\p{P}!-/:-@\[-`{-~]",
             _GPT2_OPEN,
         ),
+        reader=_QWEN2,
     ),
-    Split(name="gpt-4o", expressions=(_GPT4O,)),
-    Split(name="granite-multilingual", expressions=(_GRANITE,)),
+    Split(
+        name="gpt-4o",
+        expressions=(_GPT4O,),
+        reader=_READ_GPT4O,
+    ),
+    Split(
+        name="granite-multilingual",
+        expressions=(_GRANITE,),
+        reader=_READ_GPT4O,
+    ),
     Split(
         name="tiny-aya",
         expressions=(r"\d{1,3}(?=(?:\d{3})*\b)", _CASED + _AYA),
         regexes=(_FROM_RIGHT, _UNCASED + _AYA),
+        reader=_READ_GPT4O,
     ),
     Split(
         name="kimi-k2",
@@ -214,11 +280,13 @@ _ROWS = (
         regexes=(
             f"[{_HAN}]+|{_START}(?:(?![{_HAN}])\\p{{L}})+{_SUFFIX}?|{_DIGITS3}|{_OTHER}|{_SPACES}",
         ),
+        reader=_LLAMA3,
     ),
     Split(
         name="superbpe",
         expressions=(r"\p{N}+", r"(?=(\d{3})+(?!\d))"),
         regexes=(r"\p{N}+", "(?=([0-9]{3})+(?![0-9]))"),
+        reader=_LLAMA3,
     ),
     Split(
         name="bailingmoe",
@@ -226,30 +294,40 @@ _ROWS = (
             r"'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])"
             rf"|{_WORD}|{_DIGIT}|{_OTHER}|\s*[\r\n]|\s+(?!\S)|\s+",
         ),
+        regexes=(_QWEN2,),
     ),
     Split(
         name="seed-coder",
         expressions=(rf"{_SUFFIX}|{_WORD}|\p{{N}}{{1}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{_SPACES}",),
+        regexes=(f"{_SUFFIX}|{_WORD}|{_DIGIT}| ?[^\\s\\p{{L}}\\p{{N}}]+|{_SPACES}",),
     ),
     Split(name="ufakzeka", expressions=(f"{_WORD}|{_DIGIT}|{_OTHER}|{_SPACES}",)),
     Split(
         name="afmoe",
         expressions=(r"\p{AFMoE_digits}", _AFMOE_SCRIPTS, _AFMOE),
         regexes=(_FROM_RIGHT, _AFMOE_SCRIPTS, _AFMOE),
+        reader=_READ_SIGNS,
     ),
-    Split(name="laguna", expressions=(r"[^\n]+|[\n]+", _QWEN2)),
+    Split(
+        name="laguna",
+        expressions=(r"[^\n]+|[\n]+", _QWEN2),
+        reader=_QWEN2,
+    ),
     Split(
         name="exaone-moe",
         expressions=(
             rf"{_SUFFIX}|{_START}(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+|{_DIGIT}"
             r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+",
         ),
+        reader=_QWEN2,
     ),
     Split(
         name="minicpm5",
         expressions=(
-            _DIGITS3, rf"{_SUFFIX}|{_WORD}|\p{{N}}+|{_OTHER}|{_SPACES}",
+            _DIGITS3,
+            rf"{_SUFFIX}|{_WORD}|\p{{N}}+|{_OTHER}|{_SPACES}",
         ),
+        regexes=(_DIGITS3, _LLAMA3),
     ),
     Split(name="lines", expressions=(r"[^\n]+|[\n]+",), byte_level=False),
     Split(name="whitespace", expressions=(r"\S+",), byte_level=False, proof=""),

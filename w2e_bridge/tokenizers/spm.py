@@ -37,9 +37,7 @@ def layout(vocabulary: Vocabulary) -> Layout:
     )
 
 
-def merges_from_scores(
-    tokens: Sequence[str], scores: NDArray[np.float32]
-) -> list[tuple[str, str]]:
+def merges_from_scores(tokens: Sequence[str], scores: NDArray[np.float32]) -> list[tuple[str, str]]:
     """Every way to put a token together from two tokens, in the order in which llama.cpp would.
 
     Equal scores have no order of their own there, the leftmost pair wins; here longer tokens come first

@@ -26,7 +26,11 @@ def layout(vocabulary: Vocabulary) -> Layout:
         normalizer=_normalizer(vocabulary.rules),
         pre_tokenizer={"type": "BertPreTokenizer"},
         model=_model(vocabulary),
-        decoder={"type": "WordPiece", "prefix": _CONTINUES, "cleanup": vocabulary.rules.clean_spaces},
+        decoder={
+            "type": "WordPiece",
+            "prefix": _CONTINUES,
+            "cleanup": vocabulary.rules.clean_spaces,
+        },
     )
 
 

@@ -1,0 +1,24 @@
+"""ONNX models: `.onnx` with external data beside it, and the folders of language models."""
+
+from __future__ import annotations
+
+from w2e_bridge.formats.spec import Format, Option
+
+FORMAT = Format(
+    name="onnx",
+    title="ONNX (ONNX Runtime)",
+    suffixes=(".onnx",),
+    lift="w2e_onnx.read:lift",
+    lower="w2e_onnx.write:lower",
+    profiles="w2e_onnx.profiles:profiles",
+    accepts="w2e_onnx.folder:accepts",
+    options=(
+        Option(
+            name="activations",
+            help="how matrix products compute: activations rounded to 8 bits (fast) or float32.",
+            choices=("int8", "float"),
+            default="int8",
+        ),
+    ),
+    docs="https://onnx.ai/onnx/repo-docs/IR.html",
+)
