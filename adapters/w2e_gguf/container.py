@@ -261,7 +261,7 @@ def _items(cursor: _Cursor, item: ValueType, count: int, key: str) -> Raw:
     cursor.need(size, f"array of '{_short(key)}'")
     at = cursor.at
     cursor.at += size
-    # A copy: a view would keep the whole header in memory for as long as anybody holds it.
+    # A copy, because where it stands in the header it may not be aligned.
     items = np.frombuffer(cursor.data, item.dtype, count, at).copy()
     if item is BOOL and count and items.max() > 1:
         raise cursor.error(at, "expected bools, 0 or 1, found other bytes", key)

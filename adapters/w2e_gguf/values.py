@@ -122,7 +122,7 @@ class Strings(Sequence[str]):
     def raw(self) -> list[bytes]:
         """All of them as they stand in the file."""
         data = self._data
-        stops = [*self._starts[1:], self._stop]
+        stops = [*self._starts, self._stop][1:]
         return [data[a + 8 : b] for a, b in zip(self._starts, stops, strict=True)]
 
     def decoded(self) -> list[str]:

@@ -95,9 +95,11 @@ def described(
         encoding = _joined(encoding, grid.bits * len(found))
         storage = HalvesStorage(high=found[0][1], low=storage, bits=grid.bits, where=where)
     if minimums is not None:
-        encoding, storage = _biased(
-            arrays.of(needed(node, minimums)), grid, encoding, storage, where
-        )
+        least = _per_block(_minimums(arrays.of(needed(node, minimums)), grid), grid)
+        centre = _centre(node)
+        kind = Offset(kind=OffsetKind.BIAS, encoding=arrays.of(needed(node, minimums)).encoding)
+        encoding = replace(encoding, offset=kind)
+        storage = MinimumsStorage(inner=storage, minimums=least, centre=centre, where=where)
     dtype = arrays.of(needed(node, planes[-1][1])).dtype
     shape = (grid.rows, grid.columns)
     return Tensor(name=codes.name, shape=shape, dtype=dtype, encoding=encoding, storage=storage)
@@ -185,16 +187,16 @@ def _joined(encoding: Encoding, bits: int) -> Encoding:
     return replace(encoding, codes=Integer(bits=bits), offset=offset)
 
 
-def _biased(
-    minimums: Tensor, grid: _Grid, encoding: Encoding, storage: Storage, where: Where
-) -> tuple[Encoding, Storage]:
+def _minimums(minimums: Tensor, grid: _Grid) -> Matrix:
     if minimums.dtype not in SCALES or minimums.elements != grid.rows * grid.blocks:
         raise Unrecognised(f"minimums of shape {minimums.shape}")
-    offset = Offset(kind=OffsetKind.BIAS, encoding=minimums.encoding)
-    least = _per_block(matrix_of(minimums, grid.blocks), grid)
-    return replace(encoding, offset=offset), MinimumsStorage(
-        inner=storage, minimums=least, where=where
-    )
+    return matrix_of(minimums, grid.blocks)
+
+
+def _centre(node: ir.Node) -> int:
+    """The code that a product with minimums is centred at, which the function adds back; else 0."""
+    centre = node.attributes.get("centre")
+    return 0 if centre is None else int(centre.as_float())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -238,24 +240,26 @@ class HalvesStorage:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MinimumsStorage:
-    """Codes with minimums; their zero points must be 0.
+    """Codes with minimums; their zero points must all be the centre, which is no part of the meaning.
 
     Attributes:
         inner: the codes.
         minimums: what is added after scaling.
+        centre: see `lowering.functions`, MatMulMinimums.
         where: for messages.
     """
 
     inner: Storage
     minimums: Grid
+    centre: int
     where: Where
     layout: Layout | None = field(default=None, init=False)
 
     def parts(self, start: int, stop: int) -> Parts:
         """The arrays of rows [start, stop)."""
         parts = self.inner.parts(start, stop)
-        if parts.offset is not None and bool(np.any(parts.offset.codes)):
-            raise FormatError(self.where, "zero points beside minimums: expected 0")
+        if parts.offset is not None and bool(np.any(parts.offset.codes != self.centre)):
+            raise FormatError(self.where, f"zero points beside minimums: expected {self.centre}")
         return replace(parts, offset=self.minimums.take(np.arange(start, stop)))
 
     def raw(self, start: int, stop: int) -> NDArray[np.uint8]:

@@ -48,9 +48,7 @@ class Runner:
         """Logits of new tokens [batch, sequence] under a mask over all tokens so far."""
         feeds = {"input_ids": ids, "attention_mask": mask, **self.past}
         found = dict(zip(self.names, self.session.run(None, feeds), strict=True))
-        self.past = {
-            name: found[name.replace("past_key_values", "present")] for name in self.past
-        }
+        self.past = {name: found[name.replace("past_key_values", "present")] for name in self.past}
         logits: Array = found["logits"]
         return logits
 

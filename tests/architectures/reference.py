@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,24 +41,25 @@ class Net:
 
     def linear(self, role: str, x: Array) -> Array:
         y = x @ self.weights[f"{role}.weight"].T
-        y = y * float(np.ravel(self.weights.get(f"{role}.scale", np.ones(1)))[0])
+        y = y * self.weights.get(f"{role}.scale", np.ones(1))
         return y + self.weights.get(f"{role}.bias", np.zeros(1))
 
     def rms(self, role: str, x: Array, offset: float = 0.0) -> Array:
         mean = np.mean(x * x, axis=-1, keepdims=True)
-        return x / np.sqrt(mean + self.epsilon) * (self.weights[f"{role}.weight"] + offset)
+        y: Array = x / np.sqrt(mean + self.epsilon) * (self.weights[f"{role}.weight"] + offset)
+        return y
 
 
-def llama(net: Net, ids: Array) -> Array:
+def llama(net: Net, ids: Ids) -> Array:
     """Llama, Mistral, Qwen 2 (which has biases)."""
     return _pre_norm(net, ids, headed=False)
 
 
-def qwen3(net: Net, ids: Array) -> Array:
+def qwen3(net: Net, ids: Ids) -> Array:
     return _pre_norm(net, ids, headed=True)
 
 
-def _pre_norm(net: Net, ids: Array, *, headed: bool) -> Array:
+def _pre_norm(net: Net, ids: Ids, *, headed: bool) -> Array:
     x = net.weights["embedding.weight"][ids]
     for n in range(net.layers):
         x = x + attention(net, n, net.rms(f"layers.{n}.attention_norm", x), headed=headed)
@@ -65,7 +67,7 @@ def _pre_norm(net: Net, ids: Array, *, headed: bool) -> Array:
     return _output(net, net.rms("output_norm", x))
 
 
-def gemma2(net: Net, ids: Array) -> Array:
+def gemma2(net: Net, ids: Ids) -> Array:
     embedding = net.weights["embedding.weight"]
     x = embedding[ids] * math.sqrt(embedding.shape[1])
     for n in range(net.layers):
@@ -79,7 +81,7 @@ def gemma2(net: Net, ids: Array) -> Array:
     return _output(net, net.rms("output_norm", x, 1.0))
 
 
-FORWARD: Mapping[str, Callable[[Net, Array], Array]] = {
+FORWARD: Mapping[str, Callable[[Net, Ids], Array]] = {
     "llama": llama,
     "mistral": llama,
     "qwen2": llama,
@@ -101,7 +103,8 @@ def swiglu(net: Net, n: int, x: Array) -> Array:
 
 
 def gelu_tanh(x: Array) -> Array:
-    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    y: Array = 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return y
 
 
 def attention(net: Net, n: int, x: Array, *, headed: bool) -> Array:
@@ -150,9 +153,7 @@ def yarn_rates(
     """A pair that makes more than `turns[0]` turns keeps its rate, fewer than `turns[1]`: is slowed down."""
 
     def pair_of(count: float) -> float:
-        return (
-            dimensions * math.log(original / (count * 2 * math.pi)) / (2 * math.log(base))
-        )
+        return dimensions * math.log(original / (count * 2 * math.pi)) / (2 * math.log(base))
 
     low = max(math.floor(pair_of(turns[0])), 0)
     high = min(math.ceil(pair_of(turns[1])), dimensions - 1)

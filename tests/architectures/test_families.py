@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +15,7 @@ from tests.architectures.reference import (
     plain_rates,
     yarn_rates,
 )
-from tests.architectures.tiny import BASE, CONTEXT, HEAD, Tiny, single, tiny
+from tests.architectures.tiny import BASE, CONTEXT, HEAD, Tiny, single, tensor, tiny
 from w2e_bridge.ir.architecture import Rope
 from w2e_bridge.passes.attach_graph import AttachGraph
 
@@ -161,11 +160,11 @@ def test_pairs_where_the_source_says_so() -> None:
     """A file may say it against its family's convention."""
     check(tiny("llama", "huggingface", rope=Rope(base=BASE, interleaved=False)))
     gguf = tiny("llama")
-    as_halves = replace(gguf.architecture, source="huggingface", rope=Rope(base=BASE, interleaved=True))
-    model = replace(gguf.model(), architecture=as_halves)
-    model = replace(
-        model, architecture=replace(as_halves, roles={n[2:]: n for n in model.tensors})
+    as_halves = replace(
+        gguf.architecture, source="huggingface", rope=Rope(base=BASE, interleaved=True)
     )
+    model = replace(gguf.model(), architecture=as_halves)
+    model = replace(model, architecture=replace(as_halves, roles={n[2:]: n for n in model.tensors}))
     expected = FORWARD["llama"](gguf.net, IDS)
     found = Runner(AttachGraph()(model).model).logits(IDS, [TOKENS])
     np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
@@ -189,22 +188,11 @@ def test_one_matrix_of_queries_keys_and_values() -> None:
             parts = [tensors.pop(roles.pop(f"layers.{n}.{p}.{kind}")).dequantize() for p in "qkv"]
             name = roles[f"layers.{n}.qkv.{kind}"] = f"qkv.{n}.{kind}"
             whole = np.concatenate(parts).astype(np.float64)
-            tensors[name] = tiny_tensor(name, whole)
-    model = replace(
-        model, tensors=tensors, architecture=replace(model.architecture, roles=roles)
-    )
+            tensors[name] = tensor(name, whole)
+    model = replace(model, tensors=tensors, architecture=replace(model.architecture, roles=roles))
     found = Runner(AttachGraph()(model).model).logits(IDS, [4, 10])
     expected = FORWARD["llama"](case.net, IDS)
     np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
-
-
-def tiny_tensor(name: str, array: Array) -> object:
-    from tests.architectures.tiny import tensor
-
-    return tensor(name, array)
-
-
-Pad = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -60,15 +61,15 @@ def neighbours(array: Array, heads: int) -> Array:
     return np.swapaxes(rows, 1, 2).reshape(array.shape)
 
 
-def tiny(family: str, source: str = "gguf", seed: int = 0, **changes: object) -> Tiny:
+def tiny(family: str, source: str = "gguf", **changes: Any) -> Tiny:
     """A network of a family.
 
     `changes`: fields of `Architecture`; and `biases` and `scales` (parts of a layer that have one), `tied`,
     and `layers`.
     """
-    layers = int(str(changes.pop("layers", 2)))
-    biases, scales = (tuple(changes.pop(n, ())) for n in ("biases", "scales"))  # type: ignore[call-overload]
-    tied = changes.pop("tied", family == "gemma2")
+    layers: int = changes.pop("layers", 2)
+    biases, scales = changes.pop("biases", ()), changes.pop("scales", ())
+    tied: bool = changes.pop("tied", family == "gemma2")
     a = Architecture(
         family=family,
         source=source,
@@ -84,8 +85,8 @@ def tiny(family: str, source: str = "gguf", seed: int = 0, **changes: object) ->
         norm_epsilon=1e-5,
         rope=Rope(base=BASE),
     )
-    a = replace(a, **changes)  # type: ignore[arg-type]
-    rng = np.random.default_rng(seed)
+    a = replace(a, **changes)
+    rng = np.random.default_rng(0)
     weights = _weights(a, rng, biases, scales)
     if tied:
         del weights["output.weight"]

@@ -83,7 +83,8 @@ def _decide(
         grade=best.grade,
         reason=best.reason or steps,
     )
-    return Decision(tensor=_rewritten(tensor, best), form=best.form, roles=roles, loss=row)
+    held = _rewritten(tensor, best)
+    return Decision(tensor=held, source=tensor.encoding, form=best.form, roles=roles, loss=row)
 
 
 def _price(candidate: _Candidate, tensor: Tensor) -> tuple[float, float]:

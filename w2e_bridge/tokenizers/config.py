@@ -48,3 +48,14 @@ def tokenizer_config(vocabulary: Vocabulary, max_length: int | None = None) -> J
     if vocabulary.chat_template is not None:
         config["chat_template"] = vocabulary.chat_template
     return config
+
+
+def reader_overrides(vocabulary: Vocabulary) -> Json:
+    """What `tokenizer_module.json` says: entries of the configuration for onnxruntime-extensions alone.
+
+    Text whose spaces are marks it merges word by word, cut by the expression for LLaMA 3, unless the
+    class is Gemma's (`operators/tokenizer/bpe_kernels.cc`, `SpmTokenize`); to transformers 5 that class
+    would mean more.
+    """
+    marked = vocabulary.kind in ("spm", "bpe") and not vocabulary.rules.byte_level
+    return {"tokenizer_class": "GemmaTokenizer"} if marked else {}

@@ -141,7 +141,12 @@ _READ_GPT4O = f"{_READ_CASED}|{_DIGITS3}|{_OTHER_SLASH}|{_SPACES}"
 _READ_TEKKEN = (
     f"{_START}{_HEAD}*{_REST}+|{_START}{_HEAD}+{_REST}*|{_DIGIT}|{_OTHER_SLASH}|{_SPACES}"
 )
-_READ_APART = r"|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+"
+_READ_APART = (
+    rf"'s|'t|'re|'ve|'m|'ll|'d|{_DIGITS3}|[^\r\n\p{{L}}\p{{P}}\p{{S}}]?[\p{{L}}\p{{M}}]+"
+    r"|[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+)
+_READ_TOGETHER = rf"{_WORD}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+"
+"""Longer words than the rule's: a vocabulary has no merges across the cuts it was trained with."""
 _READ_SIGNS = (
     rf"{_DIGITS3}|{_SIGN_WORD}|[^\r\n\p{{L}}\p{{P}}\p{{S}}]?[\p{{L}}\p{{M}}]+| ?[\p{{P}}\p{{S}}]+[\r\n]*"
     r"|\s*[\r\n]+|[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -151,7 +156,7 @@ _ROWS = (
     Split(
         name="default",
         expressions=(r"[\p{P}\$\+<=>\^~\|]+", _GPT2_OPEN, r"\p{N}+", "[0-9][0-9][0-9]"),
-        reader=rf"'s|'t|'re|'ve|'m|'ll|'d|{_DIGITS3}{_READ_APART}",
+        reader=_READ_APART,
     ),
     Split(name="llama3", expressions=(_LLAMA3,), proof="vocabulary"),
     Split(
@@ -182,7 +187,7 @@ _ROWS = (
             r"\p{N}+",
         ),
         proof="vocabulary",
-        reader=_DIGITS3 + _READ_APART,
+        reader=_READ_TOGETHER,
     ),
     Split(name="deepseek3", expressions=(_DIGITS3, _KANA, _DEEPSEEK3)),
     Split(
@@ -201,13 +206,13 @@ _ROWS = (
         expressions=("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _DEEPSEEK_CJK, r"\p{N}"),
         regexes=("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CJK_NO_SPACE, r"\p{N}"),
         proof="vocabulary",
-        reader=_DIGIT + _READ_APART,
+        reader=_READ_TOGETHER,
     ),
     Split(
         name="falcon",
         expressions=(r"[\p{P}\$\+<=>\^~\|`]+", _GPT2_OPEN, "[0-9][0-9][0-9]"),
         proof="vocabulary",
-        reader=rf"'s|'t|'re|'ve|'m|'ll|'d|{_DIGITS3}{_READ_APART}",
+        reader=_GPT2,
     ),
     Split(
         name="starcoder",
@@ -256,7 +261,7 @@ _ROWS = (
             r"[\p{P}!-/:-@\[-`{-~]",
             _GPT2_OPEN,
         ),
-        reader=_QWEN2,
+        reader=_GPT2,
     ),
     Split(
         name="gpt-4o",

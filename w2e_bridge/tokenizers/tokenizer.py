@@ -9,10 +9,10 @@ from pathlib import Path
 
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.tokenizers import bpe, spm, unigram, wordpiece
-from w2e_bridge.tokenizers.added import added_tokens, around, post_processor
-from w2e_bridge.tokenizers.config import special_tokens_map, tokenizer_config
+from w2e_bridge.tokenizers.added import added_tokens, post_processor
+from w2e_bridge.tokenizers.config import reader_overrides, special_tokens_map, tokenizer_config
 from w2e_bridge.tokenizers.layout import Json, Layout
-from w2e_bridge.tokenizers.pretokenizers import pre_tokenizer
+from w2e_bridge.tokenizers.notes import missing, notes
 from w2e_bridge.tokenizers.vocabulary import Vocabulary
 
 _LAYOUTS: dict[str, Callable[[Vocabulary], Layout]] = {
@@ -38,12 +38,12 @@ class Tokenizer:
     @property
     def missing(self) -> str | None:
         """Why there are no tokenizer files to be had, or None where there are."""
-        return _missing(self.vocabulary)
+        return missing(self.vocabulary)
 
     @property
     def notes(self) -> tuple[tuple[str, str], ...]:
         """(name, reason) of behaviours that the files can't say."""
-        return ()
+        return notes(self.vocabulary)
 
     def to_json(self) -> Json:
         """What `tokenizer.json` says: the format of the `tokenizers` library.
@@ -88,6 +88,9 @@ class Tokenizer:
             "tokenizer_config.json": _dump(self.config(), indent=2),
             "special_tokens_map.json": _dump(special_tokens_map(self.vocabulary), indent=2),
         }
+        overrides = reader_overrides(self.vocabulary)
+        if overrides:
+            files["tokenizer_module.json"] = _dump(overrides, indent=2)
         if self.vocabulary.chat_template is not None:
             files["chat_template.jinja"] = self.vocabulary.chat_template
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,17 +101,3 @@ class Tokenizer:
 
 def _dump(value: Json, *, indent: int | None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent, separators=(",", ": ")) + "\n"
-
-
-def _missing(vocabulary: Vocabulary) -> str | None:
-    if vocabulary.kind == "none":
-        return "the file carries no vocabulary"
-    if vocabulary.kind not in _LAYOUTS:
-        return f"vocabularies of the kind {vocabulary.kind!r} have no proved equivalent"
-    if vocabulary.kind == "bpe":
-        row = pre_tokenizer(vocabulary.pre_tokenizer)
-        if row is None:
-            return f"the pre-tokenizer {vocabulary.pre_tokenizer!r} is not known"
-        if not row.rule.proof:
-            return f"the pre-tokenizer {vocabulary.pre_tokenizer!r} has no proved equivalent"
-    return None

@@ -14,12 +14,6 @@ import numpy as np
 from w2e_bridge.tokenizers.layout import Json, Layout, replace, sequence, substitute
 from w2e_bridge.tokenizers.vocabulary import SPACE_MARK, TokenType, Vocabulary
 
-MARKS_NOTE = (
-    "tokenizer: a combining mark after a character that the vocabulary normalizes",
-    "the tokenizers library normalizes the two as one and can lose the mark; llama.cpp keeps it",
-)
-"""What `tokenizer.json` can't say of a compiled map."""
-
 
 def layout(vocabulary: Vocabulary) -> Layout:
     """The parts of `tokenizer.json` for a unigram vocabulary."""

@@ -36,7 +36,8 @@ class Blocks:
         block: columns that share a scale.
         rows: output features. columns: input features.
         codes, scale: arrays in the file.
-        zero_point: packed zero points, (rows, bytes).
+        zeros: packed zero points in the file, (rows, bytes), or None where all blocks share `zero`.
+        zero: the zero point that all blocks share.
         minimums: what is added to every weight of a block, (rows, blocks), or None.
     """
 
@@ -47,7 +48,8 @@ class Blocks:
     columns: int
     codes: Region
     scale: Region
-    zero_point: ir.Value
+    zeros: Region | None = None
+    zero: int = 0
     minimums: Region | None = None
 
     @property
@@ -125,7 +127,7 @@ def _place_plane(
     codes = data.region(f"{base}.codes", ir.DataType.UINT8, shape)
     scale = data.region(f"{base}.scale", ir.DataType.FLOAT, (rows, blocks))
     regions, packs = [codes, scale], [_codes(plane, block), _scale(plane)]
-    constant = _constant_zero(encoding)
+    constant, zeros = _constant_zero(encoding), None
     if constant is None:
         zeros = data.region(
             f"{base}.zero_point", ir.DataType.UINT8, (rows, packed_bytes(blocks, plane.bits))
@@ -149,9 +151,8 @@ def _place_plane(
         columns=columns,
         codes=codes,
         scale=scale,
-        zero_point=zeros.value
-        if constant is None
-        else _shared_zero(data, plane, constant, rows, blocks),
+        zeros=zeros,
+        zero=0 if constant is None else int(plane.take(np.array([constant], np.uint8))[0]),
         minimums=minimums,
     )
 
@@ -163,12 +164,22 @@ def _constant_zero(encoding: Encoding) -> int | None:
     return encoding.offset.constant
 
 
-def _shared_zero(data: DataFile, plane: _Plane, value: int, rows: int, blocks: int) -> ir.Value:
-    # Explicit, since providers disagree on the default; one array serves all matrices of a shape.
-    own = int(plane.take(np.array([value], np.uint8))[0])
-    name = f"zero_point.{own}.uint{plane.bits}.{rows}x{blocks}"
-    row = pack_rows(np.full((1, blocks), own, np.uint8), plane.bits)
-    return data.constant(name, np.repeat(row, rows, axis=0))
+def zero_points(data: DataFile, blocks: Blocks, shared: int | None = None) -> ir.Value:
+    """Zero points of a matrix, always explicit since providers disagree on the default.
+
+    Args:
+        data: the data file.
+        blocks: the matrix.
+        shared: the zero point of every block, where it is not the matrix's own.
+    """
+    if blocks.zeros is not None:
+        return blocks.zeros.value
+    value = blocks.zero if shared is None else shared
+    count = -(-blocks.columns // blocks.block)
+    # One array serves all matrices of a shape.
+    name = f"zero_point.{value}.uint{blocks.bits}.{blocks.rows}x{count}"
+    row = pack_rows(np.full((1, count), value, np.uint8), blocks.bits)
+    return data.constant(name, np.repeat(row, blocks.rows, axis=0))
 
 
 PackOne = Callable[[Parts], Buffer]

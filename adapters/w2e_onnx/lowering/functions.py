@@ -2,8 +2,9 @@
 
 ONNX Runtime inlines them at load, every ONNX tool reads them, and a reader knows them by name.
 
-- `MatMulMinimums`: A Wᵀ with W = s (q - z) + m, as MatMulNBits + (sums of A over each block) mᵀ, the
-  sums and m in float32.
+- `MatMulMinimums`: A Wᵀ with W = s q + m, as MatMulNBits of s (q - z) plus (sums of A over each block)
+  times (m + s z)ᵀ, in float32. Where A is rounded to 8 bits the error is that of the first term, so z is
+  the middle of the codes: half the error of z = 0. m + s z is folded at load; m and s are stored.
 - `MatMulHalves`: A Wᵀ of 8-bit codes as two MatMulNBits of 4 bits, high and low half.
 - `MatMulHalvesMinimums`: both.
 - `GatherMinimums`, `GatherHalves`, `GatherHalvesMinimums`: rows of the same matrices.
@@ -66,7 +67,11 @@ def _function(
     name: str, body: _Body, inputs: Sequence[ir.Value], output: ir.Value, attributes: Sequence[str]
 ) -> ir.Function:
     graph = ir.Graph(inputs, [output], nodes=body.nodes, opset_imports=OPSETS, name=name)
-    kinds = {"blocks": ir.AttributeType.INTS, "rows": ir.AttributeType.INTS}
+    kinds = {
+        "blocks": ir.AttributeType.INTS,
+        "rows": ir.AttributeType.INTS,
+        "centre": ir.AttributeType.FLOAT,
+    }
     parameters = [ir.Attr(a, kinds.get(a, ir.AttributeType.INT), None) for a in attributes]
     return ir.Function(DOMAIN, name, graph=graph, attributes=parameters)
 
@@ -88,11 +93,23 @@ def _matmul(*, halves: bool, minimums: bool) -> ir.Function:
         total = body.add(
             "ReduceSum", [blocks, body.axes()], "block_sums", [ir.AttrInt64("keepdims", 0)]
         )
-        turned = body.add("Transpose", [least], "turned", [ir.AttrInt64s("perm", [1, 0])])
+        turned = body.add(
+            "Transpose",
+            [_centred(body, least, inputs[2])],
+            "turned",
+            [ir.AttrInt64s("perm", [1, 0])],
+        )
         sums.append(body.add("MatMul", [total, turned], "offset"))
-        names.append("blocks")
+        names += ["blocks", "centre"]
     name = "MatMul" + ("Halves" if halves else "") + ("Minimums" if minimums else "")
     return _function(name, body, inputs, _summed(body, sums), names)
+
+
+def _centred(body: _Body, minimums: ir.Value, scale: ir.Value) -> ir.Value:
+    """What is left of a weight when its code is the centre: m + s z."""
+    reference = ir.RefAttr("value_float", "centre", ir.AttributeType.FLOAT)
+    centre = body.add("Constant", [], "centre", [reference])
+    return body.add("Add", [minimums, body.add("Mul", [scale, centre], "moved")], "centred")
 
 
 def _summed(body: _Body, values: list[ir.Value]) -> ir.Value:

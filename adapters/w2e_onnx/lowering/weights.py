@@ -10,10 +10,11 @@ import onnx_ir as ir
 
 from w2e_bridge.formats.output import Buffer
 from w2e_bridge.graph.weights import DTYPES, weights_of
+from w2e_bridge.ir.codes import Integer
 from w2e_bridge.ir.parts import Parts
 from w2e_bridge.negotiation.decision import Decision, Decisions
 from w2e_bridge.negotiation.profile import Role
-from w2e_onnx.lowering.blocks import Blocks, place
+from w2e_onnx.lowering.blocks import Blocks, place, zero_points
 from w2e_onnx.lowering.data import DataFile
 from w2e_onnx.lowering.functions import DOMAIN, MICROSOFT
 from w2e_onnx.lowering.rewriting import (
@@ -74,7 +75,14 @@ class Weights:
         """Nodes of x Wᵀ for a quantized W, the last one gives the product."""
         halves = self.blocks(decisions)
         first = halves[0]
-        arrays = [v for b in halves for v in (b.codes.value, b.scale.value, b.zero_point)]
+        centre = (
+            self._centre(decisions[0]) if first.minimums is not None and len(halves) == 1 else None
+        )
+        arrays = [
+            v
+            for b in halves
+            for v in (b.codes.value, b.scale.value, zero_points(self.data, b, centre))
+        ]
         attributes: dict[str, object] = {**first.attributes, "accuracy_level": self.accuracy}
         if len(halves) == 1 and first.minimums is None:
             return [node(MICROSOFT, "MatMulNBits", [x, *arrays], attributes, name)]
@@ -82,15 +90,25 @@ class Weights:
         if first.minimums is not None:
             op += "Minimums"
             arrays.append(first.minimums.value)
-            attributes["blocks"] = [0, 0, -1, first.block]
+            attributes |= {"blocks": [0, 0, -1, first.block], "centre": float(centre or 0)}
         self.functions.add(op)
         return [node(DOMAIN, op, [x, *arrays], attributes, name)]
+
+    def _centre(self, decision: Decision) -> int:
+        """The middle of the source's codes, where rounded activations do least harm; 0 if they aren't."""
+        if not self.accuracy:
+            return 0
+        codes = decision.source.codes
+        bits = codes.bits if isinstance(codes, Integer) else decision.tensor.encoding.codes.bits
+        return 1 << (bits - 1)
 
     def gather(self, ids: ir.Value, decision: Decision, name: str) -> list[ir.Node]:
         """Nodes that give the rows `ids` of a quantized matrix."""
         halves = self.blocks([decision])
         first = halves[0]
-        arrays = [v for b in halves for v in (self._flat(b), b.scale.value, b.zero_point)]
+        arrays = [
+            v for b in halves for v in (self._flat(b), b.scale.value, zero_points(self.data, b))
+        ]
         attributes: dict[str, object] = {"bits": first.bits, "block_size": first.block}
         if len(halves) == 1 and first.minimums is None:
             codes, scale, zero = arrays
