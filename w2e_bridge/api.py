@@ -30,6 +30,7 @@ from w2e_bridge.ir.model import Model
 from w2e_bridge.loss import Budget, Grade, Ignored
 from w2e_bridge.negotiation.decision import Decisions
 from w2e_bridge.negotiation.profile import Profile
+from w2e_bridge.stream.flush import flushed
 from w2e_bridge.stream.pipeline import Progress, write
 
 AnyPath = str | PathLike[str]
@@ -197,7 +198,9 @@ def _plan(model: Model, target: Format, profile: Profile, request: Request) -> _
     prepared = _prepared(model, profile, request)
     decisions = negotiate(prepared, profile, request)
     output = load(target, target.lower)(prepared, decisions, request)
-    return _Plan(model=model, target=target, request=request, decisions=decisions, output=output)
+    # What the passes left behind is told too; the tensors that they made are not the source's.
+    told = replace(model, remarks=prepared.remarks)
+    return _Plan(model=told, target=target, request=request, decisions=decisions, output=output)
 
 
 def _prepared(model: Model, profile: Profile, request: Request) -> Model:
@@ -220,7 +223,8 @@ def _write(plan: _Plan, place: Destination, report: Report, progress: Progress |
         text = to_json(report.document()) + "\n"
         (folder / place.report).write_text(text, encoding="utf-8", newline="\n")
         if report.audit != "none":
-            _audit(plan, folder / names[0], full=report.audit == "full")
+            with flushed(folder):  # the disk works while the audit computes
+                _audit(plan, folder / names[0], full=report.audit == "full")
         sizes = {
             path.relative_to(folder).as_posix(): path.stat().st_size
             for path in sorted(folder.rglob("*"))

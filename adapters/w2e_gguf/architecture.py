@@ -1,8 +1,8 @@
 """`ir.architecture.Architecture` out of a file's keys, by the table of `keys`.
 
 A key that the table does not know, or whose value is not one that it lets pass, is named in
-`extra["unrecognised"]` (joined with commas): whoever builds a graph must refuse a network that has it.
-Likewise an entry of `extra` that its family does not know. `extra["norm"]` is "rms" or "layer".
+`extra["unrecognised"]` (joined with commas): whoever builds a graph must refuse a network that has
+it. Likewise an entry of `extra` that its family does not know. `extra["norm"]` is "rms" or "layer".
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ UNRECOGNISED = "unrecognised"
 
 _REQUIRED = ("layers", "hidden", "context")
 _MOST_LAYERS = 1 << 12
+_LONGEST_FAMILY = 64
 _LARGEST = (1 << 31) - 1
 _SCALINGS = ("none", "linear", "yarn", "longrope")
 _NAMES = {row.target: name for name, row in KEYS.items() if row.target}
@@ -59,7 +60,7 @@ class _Found:
 def architecture_of(
     source: Source, keys: Mapping[str, Value], tensors: tuple[TensorInfo, ...]
 ) -> tuple[Architecture | None, tuple[Remark, ...]]:
-    """The network that a file describes, or None where it does not; and what of it is not understood.
+    """The network that a file describes, or None where it doesn't; what of it is not understood.
 
     Raises:
         FormatError: a key has a value that it can't have.
@@ -67,6 +68,9 @@ def architecture_of(
     name = keys.get(ARCHITECTURE)
     if name is None or not isinstance(name.data, str):
         return None, ()
+    if not name.data.isprintable() or len(name.data) > _LONGEST_FAMILY:
+        problem = f"not the name of an architecture: {name.data[:_LONGEST_FAMILY]!a}"
+        raise source.error(name.offset, problem, tensor=ARCHITECTURE)
     found = _sorted(source, name.data, keys)
     missing = [f"{found.family}.{_NAMES[n]}" for n in _REQUIRED if n not in found.fields]
     if missing:
@@ -201,7 +205,7 @@ def _norm(found: _Found) -> float:
 
 
 def _rope(found: _Found) -> Rope:
-    """As llama.cpp reads it (`llama_model::load_hparams`): linear where no type is said, factor 0 is 1."""
+    """As llama.cpp reads it (`llama_model::load_hparams`): linear if no type is said; 0 is 1."""
     said = dict(found.rope)
     old = said.pop("old_factor", 1.0)
     factor = float(said.pop("factor", old))

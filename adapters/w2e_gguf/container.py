@@ -1,8 +1,8 @@
 """The header of a GGUF file: keys and values, and the directory of tensors.
 
-Own reader, because nothing in a file may be trusted: every count, length and offset is held against the
-bytes that are left before anything is allocated or repeated. Layout: ggml-org/ggml `docs/gguf.md`; what
-is refused beyond it: ggml-org/llama.cpp `ggml/src/gguf.cpp`.
+Own reader, because nothing in a file may be trusted: every count, length and offset is held against
+the bytes that are left before anything is allocated or repeated. Layout: ggml-org/ggml
+`docs/gguf.md`; what is refused beyond it: ggml-org/llama.cpp `ggml/src/gguf.cpp`.
 """
 
 from __future__ import annotations
@@ -287,7 +287,7 @@ def _strings(cursor: _Cursor, count: int, key: str) -> Strings:
 
 
 def _walk(data: bytes, at: int, count: int, starts: array[int]) -> int:
-    """Add where strings start until there are `count`, or the data ends; where the last one ends."""
+    """Add where strings start until there are `count` or the data ends; where the last ends."""
     unpack, append, last = LENGTH.unpack_from, starts.append, len(data) - 8
     for _ in range(count - len(starts)):
         if at > last:

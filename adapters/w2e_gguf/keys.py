@@ -1,7 +1,7 @@
 """What the keys `{architecture}.*` mean: a row for each that llama.cpp knows.
 
-Names: ggml-org/llama.cpp `src/llama-arch.cpp` (`LLM_KV_NAMES`), and gguf-py `constants.py`. A key without
-a row may change how the network computes, so it is never passed over: see `architecture`.
+Names: ggml-org/llama.cpp `src/llama-arch.cpp` (`LLM_KV_NAMES`), and gguf-py `constants.py`. A key
+without a row may change how the network computes, so it is never passed over: see `architecture`.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ _SHAPE = (
     _field("attention.layer_norm_rms_epsilon", "rms_epsilon", "float"),
     _field("attention.layer_norm_epsilon", "layer_epsilon", "float"),
     _field("attention.scale", "attention_scale", "float", 0.0),
-    _field("attn_logit_softcapping", "attention_softcap", "float", 0.0),
-    _field("final_logit_softcapping", "logit_softcap", "float", 0.0),
-    _field("attention.sliding_window", "window", "integer", 0),
+    _field("attn_logit_softcapping", "attention_softcap", "float"),
+    _field("final_logit_softcapping", "logit_softcap", "float"),
+    _field("attention.sliding_window", "window"),
     Key(
         name="attention.sliding_window_pattern",
         use=Use.FIELD,
@@ -198,7 +198,9 @@ _OTHER = (
         "variants of mixtures of experts", "expert_chunk_feed_forward_length", "expert_group_scale",
         "experts_per_group", "moe_latent_size", "swiglu_clamp_exp", "swiglu_clamp_shexp",
     ),
-    *_none("several inputs a layer", "altup.active_idx", "altup.num_inputs", "activation_sparsity_scale"),
+    *_none(
+        "several inputs a layer", "altup.active_idx", "altup.num_inputs", "activation_sparsity_scale",
+    ),
     *_none("images put into several layers", "n_deepstack_layers", "deepstack_mapping"),
     *_none("draft networks", "target_layers", "target_hidden_size", "norm_before_residual"),
     *_none(
@@ -214,5 +216,5 @@ UNPREFIXED = ("xielu.alpha_n", "xielu.alpha_p", "xielu.beta", "xielu.eps")
 """Keys that change the network without naming the architecture: parameters of an activation."""
 
 DENSE_FIRST = frozenset({"modern-bert", "smallthinker", "cohere2moe"})
-"""Families in which the first of every n layers has no sliding window, in all others the last of them
-(`llama_hparams::set_swa_pattern`, ggml-org/llama.cpp `src/llama-hparams.cpp`)."""
+"""Families in which the first of every n layers has no sliding window, in all others the last of
+them (`llama_hparams::set_swa_pattern`, ggml-org/llama.cpp `src/llama-hparams.cpp`)."""

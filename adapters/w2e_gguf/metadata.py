@@ -1,11 +1,11 @@
 """Keys and values of GGUF as `Model.metadata`, and back without loss.
 
-Metadata is plain data that survives JSON: text, numbers, bools and tuples of them. What plain data does
-not say, the type of each value and the order of the keys, is one further entry, `TYPES`: a tuple of
-"type key", in the order of the file. What JSON can't say exactly is written as text and known by its
-type: numbers that are not finite ("inf", "-inf", "nan"), integers beyond 2^53. Strings that are no UTF-8
-have the type "bytes" and are text with one character (U+0000 to U+00FF) for each byte. Arrays of bools
-are 0 and 1.
+Metadata is plain data that survives JSON: text, numbers, bools and tuples of them. What plain data
+does not say, the type of each value and the order of the keys, is one further entry, `TYPES`: a
+tuple of "type key", in the order of the file. What JSON can't say exactly is written as text and
+known by its type: numbers that are not finite ("inf", "-inf", "nan"), integers beyond 2^53. Strings
+that are no UTF-8 have the type "bytes" and are text with one character (U+0000 to U+00FF) for each
+byte. Arrays of bools are 0 and 1.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class KeyValue:
 def key_values(metadata: Mapping[str, Any]) -> list[KeyValue]:
     """The keys of a file out of metadata, in their order, each of its own type.
 
-    An entry of no known type, or whose value is no longer of it, gets the type that gguf-py would give.
+    An entry of no known type, or whose value is no longer of it, gets the type of gguf-py.
 
     Raises:
         UnsupportedError: a value that GGUF has no type for.
@@ -165,7 +165,7 @@ def _item(name: str, value: Any) -> Scalar | bytes:
 
 
 def _guesses(value: Any) -> tuple[str, ...]:
-    """Types that a value of Python's may have, the one that gguf-py gives it (`GGUFWriter`) first."""
+    """Types that a value may have, the one that gguf-py gives it (`GGUFWriter`) first."""
     if not isinstance(value, list | tuple):
         return _GUESSES.get(type(value), ())
     kinds = {type(one) for one in value} or {str}

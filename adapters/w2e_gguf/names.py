@@ -1,8 +1,8 @@
 """What the tensors of a file are for: name to role, and to a place in the order of execution.
 
-Names: ggml-org/llama.cpp `src/llama-arch.cpp` (`LLM_TENSOR_NAMES`). Roles: `ir.architecture`, and below
-for those that only some families have. A tensor without a row has no role: a graph that does not use
-it must be refused by whoever builds it.
+Names: ggml-org/llama.cpp `src/llama-arch.cpp` (`LLM_TENSOR_NAMES`). Roles: `ir.architecture`, and
+below for those that only some families have. A tensor without a row has no role: a graph that does
+not use it must be refused by whoever builds it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 SUFFIXES = ("weight", "bias", "scale", "input_scale")
 """`scale` is a factor that the product with the weight is multiplied by (NVFP4, ternary types),
-`input_scale` one for the activation: roles of their own, so that none can be dropped without notice."""
+`input_scale` one for the activation: roles of their own, so that none can be dropped without
+notice."""
 
 _FIRST = (
     ("token_embd", "embedding"),

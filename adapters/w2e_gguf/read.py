@@ -1,4 +1,4 @@
-"""GGUF to the canonical model: header, names, hyper-parameters, tokenizer. Weights stay in the file."""
+"""GGUF to the canonical model: names, hyper-parameters, tokenizer. Weights stay in the file."""
 
 from __future__ import annotations
 

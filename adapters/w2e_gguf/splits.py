@@ -1,7 +1,7 @@
 """Models in several files: `NAME-00001-of-00003.gguf` and its fellows.
 
-Names and keys: ggml-org/llama.cpp `tools/gguf-split` and `src/llama-model-loader.cpp`: all keys are in
-the first part, each part has its own directory of tensors and its own data.
+Names and keys: ggml-org/llama.cpp `tools/gguf-split` and `src/llama-model-loader.cpp`: all keys are
+in the first part, each part has its own directory of tensors and its own data.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ LENGTH = struct.Struct("<Q")
 
 
 def text(data: bytes) -> str:
-    """A string of the file; bytes that are no UTF-8 become lone surrogates, so that none is lost."""
+    """A string of the file; bytes that are no UTF-8 become lone surrogates: none is lost."""
     return str(data, "utf-8", "surrogateescape")
 
 
@@ -90,7 +90,7 @@ def is_utf8(data: bytes) -> bool:
 
 
 class Strings(Sequence[str]):
-    """An array of strings, decoded when asked for: a vocabulary has hundreds of thousands."""
+    """An array of strings, decoded when asked for and then kept: vocabularies are large."""
 
     def __init__(self, data: bytes, starts: array[int], stop: int) -> None:
         """An array within a header.
@@ -110,33 +110,41 @@ class Strings(Sequence[str]):
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = index if index >= 0 else index + len(self)
-        start = self._starts[place] + 8
-        return text(self._data[start : start + LENGTH.unpack_from(self._data, start - 8)[0]])
+        return self.decoded[index]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.decoded())
+        return iter(self.decoded)
 
-    def raw(self) -> list[bytes]:
-        """All of them as they stand in the file."""
-        data = self._data
-        stops = [*self._starts, self._stop][1:]
-        return [data[a + 8 : b] for a, b in zip(self._starts, stops, strict=True)]
-
+    @cached_property
     def decoded(self) -> list[str]:
-        """All of them, see `text`."""
-        pieces = text(self._joined()).split("\0")  # several times faster than one by one
-        return pieces if len(pieces) == len(self) else [text(one) for one in self.raw()]
+        """All of them, see `text`. Not to be changed."""
+        pieces = text(self._joined).split("\0") if len(self) else []
+        if len(pieces) == len(self):
+            return pieces
+        stops = [*self._starts, self._stop][1:]  # a string has a zero in it
+        return [text(self._data[a + 8 : b]) for a, b in zip(self._starts, stops, strict=True)]
 
-    @property
+    @cached_property
     def clean(self) -> bool:
         """Whether all of them are UTF-8."""
-        return is_utf8(self._joined())
+        return is_utf8(self._joined)
 
+    @property
     def _joined(self) -> bytes:
-        return b"\0".join(self.raw())  # no sequence of UTF-8 goes on beyond a zero
+        """All of them with a zero between them, beyond which no sequence of UTF-8 goes on.
+
+        Made by dropping lengths instead of cutting out strings, which is several times faster.
+        """
+        if not len(self):
+            return b""
+        first = self._starts[0]
+        joined = np.frombuffer(self._data, np.uint8, self._stop - first, first).copy()
+        lengths = np.frombuffer(self._starts, np.int64) - first
+        keep = np.ones(len(joined), np.bool_)
+        for place in range(1, LENGTH.size):
+            keep[lengths + place] = False
+        joined[lengths] = 0
+        return joined[keep][1:].tobytes()
 
 
 Scalar = int | float | bool | str
@@ -176,7 +184,7 @@ class Value:
     def decoded(self) -> Scalar | NDArray[Any] | list[str]:
         """The value with all strings decoded; bools as such."""
         if isinstance(self.data, Strings):
-            return self.data.decoded()
+            return self.data.decoded
         if isinstance(self.data, np.ndarray) and self.type is BOOL:
             return self.data.astype(np.bool_)
         return self.data

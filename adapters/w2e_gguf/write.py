@@ -1,7 +1,7 @@
 """The canonical model to one GGUF file of version 3: header first, tensors in execution order.
 
-The alignment is 32 whatever the source had: ggml-org/llama.cpp's `llama-quantize` (`src/llama-quant.cpp`)
-pads by that constant and makes files of any other alignment unreadable.
+The alignment is 32 whatever the source had: ggml-org/llama.cpp's `llama-quantize`
+(`src/llama-quant.cpp`) pads by that constant and makes files of any other alignment unreadable.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     """
     if ARCHITECTURE not in model.metadata and TYPE not in model.metadata:
         raise UnsupportedError(
-            f"{_source(model)}: has no GGUF metadata ('{ARCHITECTURE}'), without which llama.cpp can't "
-            "read a file: only models that came from GGUF can become GGUF"
+            f"{_source(model)}: has no GGUF metadata ('{ARCHITECTURE}'), without which "
+            "llama.cpp can't read a file: only models that came from GGUF can become GGUF"
         )
     keys, ignored = _keys(model)
     entries = tuple(_entries(decisions.values()))

@@ -114,7 +114,7 @@ def _extents(node: ir.Node, codes: Tensor) -> _Grid:
     signed = not packed and isinstance(own, Integer) and own.signed
     if block < 1 or bits not in WIDTHS or not codes.elements:
         raise Unrecognised(f"blocks of {block}, {bits} bits")
-    if "K" in node.attributes:
+    if node.op_type.startswith("MatMul"):
         rows, columns = integer(node, "N"), integer(node, "K")
     else:
         if integer(node, "gather_axis", 0) or integer(node, "quantize_axis", 1) not in (1, -1):

@@ -83,6 +83,8 @@ def _entries(tensors: object) -> Iterator[tuple[str, tuple[str, int, int]]]:
         raise TypeError
     for name, entry in tensors.items():
         base, (start, stop) = entry["initializer"], entry["rows"]
-        if not isinstance(base, str) or not 0 <= int(start) < int(stop):
+        if not isinstance(base, str) or type(start) is not int or type(stop) is not int:
             raise TypeError
-        yield name, (base, int(start), int(stop))
+        if not 0 <= start < stop:
+            raise ValueError
+        yield name, (base, start, stop)

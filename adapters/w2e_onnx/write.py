@@ -14,7 +14,7 @@ from w2e_bridge.negotiation.decision import Decisions
 from w2e_onnx import genai
 from w2e_onnx.lowering.attention import fuse_attention, pack_queries
 from w2e_onnx.lowering.data import DataFile
-from w2e_onnx.lowering.functions import DOMAIN, MICROSOFT, VERSION, function
+from w2e_onnx.lowering.functions import MICROSOFT, function
 from w2e_onnx.lowering.normalization import fuse_normalization
 from w2e_onnx.lowering.rewriting import drop_unused
 from w2e_onnx.lowering.weights import Weights, emit
@@ -23,7 +23,10 @@ from w2e_onnx.profiles import ORT_CPU
 ACCURACY = {"int8": 4, "float": 0}
 """`--activations` to `accuracy_level` of MatMulNBits."""
 
-IR_VERSION = 10
+IR_VERSION, NEWER_IR_VERSION = 10, 11
+NEWER = {"Attention", "RotaryEmbedding", "RMSNormalization"}
+"""Standard operators of opset 23; what is left of them when the runtime's own don't fit."""
+
 MANIFEST = "w2e.manifest"
 """Key of the model-level metadata that says where each tensor of the source is."""
 
@@ -70,19 +73,20 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
 
 def _finish(work: ir.Model, weights: Weights) -> None:
     """Functions, versions and the manifest of what is where."""
-    work.functions.clear()
+    graph = work.graph
+    called = {node.op_identifier() for node in graph}
+    for identifier in [i for i in work.functions if i not in called]:
+        del work.functions[identifier]
+    standard = graph.opset_imports[""]
+    newer = bool(work.functions) or any(not n.domain and n.op_type in NEWER for n in graph)
     for name in sorted(weights.functions):
         made = function(name)
         work.functions[made.identifier()] = made
-    graph = work.graph
-    domains = {node.domain for node in graph}
+    domains = {node.domain for node in graph} | ({MICROSOFT} if weights.functions else set())
+    versions = {"": standard if newer else ORT_CPU.opset}
     graph.opset_imports.clear()
-    graph.opset_imports[""] = ORT_CPU.opset
-    if MICROSOFT in domains or weights.functions:
-        graph.opset_imports[MICROSOFT] = 1
-    if weights.functions:
-        graph.opset_imports[DOMAIN] = VERSION
-    work.ir_version = IR_VERSION
+    graph.opset_imports.update(versions | {d: 1 for d in sorted(domains) if d})
+    work.ir_version = NEWER_IR_VERSION if newer else IR_VERSION
     work.producer_name = "w2e-bridge"
     manifest = {"tensors": weights.manifest, "version": 1}
     work.metadata_props[MANIFEST] = json.dumps(manifest, sort_keys=True, separators=(",", ":"))

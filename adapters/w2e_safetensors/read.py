@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import msgspec
 import numpy as np
+import onnx_ir
 from numpy.typing import NDArray
 
 from w2e_bridge.errors import UnsupportedError, Where
 from w2e_bridge.formats.source import Source
 from w2e_bridge.formats.spec import OptionValue
+from w2e_bridge.graph.serialize import graph_of
+from w2e_bridge.graph.weights import DTYPES, weights_of
 from w2e_bridge.ir.encoding import Encoding
 from w2e_bridge.ir.model import Model, Origin
 from w2e_bridge.ir.tensor import Tensor
 from w2e_bridge.protocol import jcs
-from w2e_bridge.protocol.components import component_of
+from w2e_bridge.protocol.components import CANONICAL, component_of
 from w2e_bridge.protocol.encodings import encoding_of
 from w2e_bridge.protocol.manifest import VERSION, ComponentRecord, Manifest, from_json
 from w2e_safetensors.folder import model_file
@@ -53,7 +57,7 @@ def lift(path: Path, options: Mapping[str, OptionValue]) -> Model:
     main = models.pop(MAIN, None)
     if main is None:
         reader.refuse(f"no component '{MAIN}'")
-    origin = Origin(format="w2e", path=str(path), nbytes=source.size)
+    origin = Origin(format=CANONICAL, path=str(path), nbytes=source.size, before=main.origin)
     return replace(main, components=models, origin=origin)
 
 
@@ -82,7 +86,7 @@ class _Reader:
         """A component with its tensors and graph."""
         record = self.with_texts(record)
         model = self.checked(lambda: component_of(record, self.table))
-        encodings = [self.checked(lambda e=e: encoding_of(e, self.table)) for e in record.encodings]
+        encodings = self.checked(lambda: [encoding_of(e, self.table) for e in record.encodings])
         tensors = self.tensors(name, record, encodings)
         model = replace(model, tensors=tensors)
         if not record.graph:
@@ -101,11 +105,8 @@ class _Reader:
             found[row.name] = arrays.tensor(row, encodings[row.encoding], order)
         return found
 
-    def graph(self, name: str, tensors: Mapping[str, Tensor]) -> object:
+    def graph(self, name: str, tensors: Mapping[str, Tensor]) -> onnx_ir.Model:
         """The graph of a component; its stubs must be the tensors."""
-        from w2e_bridge.graph.serialize import graph_of
-        from w2e_bridge.graph.weights import DTYPES, weights_of
-
         model = graph_of(self.bytes_of(name), Where(path=self.source.path, tensor=name))
         for graph in model.graphs():
             for stub, value in weights_of(graph):
@@ -121,7 +122,8 @@ class _Reader:
         for name in ("metadata", "tokenizer"):
             value = getattr(record, name)
             if isinstance(value, str):
-                document = self.checked(lambda v=value: jcs.loads(self.bytes_of(v)))
+                data = self.bytes_of(value)
+                document = self.checked(partial(jcs.loads, data))
                 if not isinstance(document, dict):
                     self.refuse(f"{name} is no JSON object")
                 found[name] = document

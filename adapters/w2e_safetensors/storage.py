@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from w2e_bridge.errors import FormatError, UnsupportedError
 from w2e_bridge.formats.source import FileRange, Source
-from w2e_bridge.graph.planes import Grid, GridStorage, Matrix, plain_storage
-from w2e_bridge.ir.codes import Float, Integer
+from w2e_bridge.graph.planes import Grid, GridStorage, Matrix, plain_storage, sane
+from w2e_bridge.ir.codes import Integer
 from w2e_bridge.ir.encoding import Encoding
 from w2e_bridge.ir.layout import Layout
 from w2e_bridge.ir.parts import Parts
@@ -23,7 +23,6 @@ from w2e_safetensors.header import Header
 from w2e_safetensors.names import NATIVE, prefix_of
 from w2e_safetensors.parts import OFFSET, SCALE, SIGNS, Part, parts_of
 
-_LIMIT = 1 << 63
 _SIGNS = Integer(bits=8)
 
 
@@ -47,12 +46,7 @@ class Arrays:
         Raises:
             FormatError: its arrays are not there, or not of the type and shape that they must have.
         """
-        sizes = [n or 1 for n in row.shape]
-        if (
-            any(n < 0 for n in row.shape)
-            or math.prod(sizes) * 64 >= _LIMIT
-            or row.dtype not in PLAIN
-        ):
+        if not sane(row.shape) or row.dtype not in PLAIN:
             raise self.error(
                 row, f"expected a shape and a type, found {row.shape[:8]} {row.dtype[:40]}"
             )
@@ -77,9 +71,11 @@ class Arrays:
             )
         else:
             found = self.grids(row, parts)
-        if row.layout is None or not row.layout.native:
+        if row.layout is None:
             return found
-        return self.native(row, row.layout, found)
+        if not row.layout.native:
+            return KeptStorage(inner=found, record=row.layout)
+        return self.native(row, row.layout, encoding, found)
 
     def grids(self, row: TensorRecord, parts: Mapping[str, Part]) -> GridStorage:
         """The codes with their grids."""
@@ -129,7 +125,9 @@ class Arrays:
             raise self.error(row, f"array '{name}': expected {expected}, found {found}")
         return FileRange(source=self.source, offset=entry.offset, nbytes=entry.nbytes, what=name)
 
-    def native(self, row: TensorRecord, layout: LayoutRecord, inner: Storage) -> Storage:
+    def native(
+        self, row: TensorRecord, layout: LayoutRecord, encoding: Encoding, inner: Storage
+    ) -> Storage:
         """A tensor whose bytes in the source are kept as well."""
         columns, rows = (row.shape or (1,))[-1], math.prod(row.shape[:-1])
         if layout.elements < 1 or layout.bytes < 1 or columns % layout.elements:
@@ -139,11 +137,42 @@ class Arrays:
         if entry is None or entry.dtype != "U8" or entry.nbytes != rows * size:
             raise self.error(row, f"array '{name}': expected {rows * size} bytes")
         source = FileRange(source=self.source, offset=entry.offset, nbytes=entry.nbytes, what=name)
-        return NativeStorage(inner=inner, record=layout, source=source, columns=columns)
+        # For copying only: what unpacks such bytes is in another package.
+        own = Layout(
+            name=layout.name,
+            label=layout.label,
+            encoding=encoding,
+            elements=layout.elements,
+            bytes=layout.bytes,
+            unpack=_never,
+        )
+        return NativeStorage(inner=inner, layout=own, source=source, columns=columns)
 
     def error(self, row: TensorRecord, problem: str) -> FormatError:
         """A manifest that does not go with the file."""
         return self.source.error(None, problem, tensor=row.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KeptStorage:
+    """A tensor of which it is known how the source packed it, but whose bytes are not kept.
+
+    Attributes:
+        inner: the canonical arrays.
+        record: how the source packed it.
+    """
+
+    inner: Storage
+    record: LayoutRecord
+    layout: Layout | None = field(default=None, init=False)
+
+    def parts(self, start: int, stop: int) -> Parts:
+        """The arrays of rows [start, stop)."""
+        return self.inner.parts(start, stop)
+
+    def raw(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Never called: there is no layout."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -152,28 +181,15 @@ class NativeStorage:
 
     Attributes:
         inner: the canonical arrays.
-        record: how the source packed it.
+        layout: how the source packed it.
         source: its bytes.
         columns: weights in a row.
     """
 
     inner: Storage
-    record: LayoutRecord
+    layout: Layout
     source: ByteRange
     columns: int
-
-    @property
-    def layout(self) -> Layout:
-        """The source's layout: for copying; what unpacks it is in another package."""
-        r = self.record
-        return Layout(
-            name=r.name,
-            label=r.label,
-            encoding=_UNKNOWN,
-            elements=r.elements,
-            bytes=r.bytes,
-            unpack=_never,
-        )
 
     def parts(self, start: int, stop: int) -> Parts:
         """The arrays of rows [start, stop)."""
@@ -183,9 +199,6 @@ class NativeStorage:
         """The source's bytes of rows [start, stop)."""
         size = self.layout.row_bytes(self.columns)
         return self.source.read(start * size, (stop - start) * size)
-
-
-_UNKNOWN = Encoding(codes=Float(name="float32"))
 
 
 def _never(packed: NDArray[np.uint8]) -> Parts:

@@ -235,6 +235,12 @@ def test_values_that_can_not_be(tmp_path: Path, one: bytes, problem: str) -> Non
         model(tmp_path, one)
 
 
+@pytest.mark.parametrize("name", ["lla\x1bma", "x" * 65])
+def test_a_family_has_a_name_that_can_be_shown(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FormatError, match="not the name of an architecture"):
+        model(tmp_path, base=(text("general.architecture", name),))
+
+
 def test_a_count_of_layers_beyond_all_measure(tmp_path: Path) -> None:
     base = tuple(number("llama.block_count", 1 << 20) if b"block" in k else k for k in LLAMA)
     with pytest.raises(FormatError, match=r"'llama\.block_count': expected at most 4096"):

@@ -107,7 +107,8 @@ def test_every_string_comes_back(raw: list[bytes]) -> None:
 def test_what_others_add_gets_the_type_of_gguf_py(tmp_path: Path) -> None:
     added = {
         "text": "x", "flag": True, "count": 7, "negative": -1, "large": 1 << 40, "ratio": 0.5,
-        "words": ("a", "b"), "numbers": (1, -2), "wide": [1 << 35], "ratios": (0.5, 2), "flags": [True],
+        "words": ("a", "b"), "numbers": (1, -2), "wide": [1 << 35], "ratios": (0.5, 2),
+        "flags": [True],
         "beyond": 1e300, "nothing": (),
     }  # fmt: skip
     metadata = {**read(tmp_path / "a.gguf", text("first", "1")), **added}

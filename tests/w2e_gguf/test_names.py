@@ -74,9 +74,12 @@ def test_roles() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "", "weight", ".weight", "token_embd", "token_embd.counts", "blk.0.weight", "blk.x.attn_q.weight",
-        "blk.01.attn_q.weight", "blk.-1.attn_q.weight", "blk.0.attn_q.weight.in_sum2", "attn_q.weight",
-        "blk.0.token_embd.weight", "blk.0.attn_q.3.weight", "ffn_up.0.weight", "v.blk.0.attn_q.weight",
+        "", "weight", ".weight", "token_embd", "token_embd.counts", "blk.0.weight",
+        "blk.x.attn_q.weight",
+        "blk.01.attn_q.weight", "blk.-1.attn_q.weight", "blk.0.attn_q.weight.in_sum2",
+        "attn_q.weight",
+        "blk.0.token_embd.weight", "blk.0.attn_q.3.weight", "ffn_up.0.weight",
+        "v.blk.0.attn_q.weight",
         "blk.0.ssm_a", "blk.99999999.attn_q.weight", "rope_freqs.weight\n",
     ],
 )  # fmt: skip

@@ -77,7 +77,9 @@ def sniff(path: Path) -> Format:
         raise FormatError(Where(path=path), "the file is empty", "probably a cut download")
     if head.startswith(LFS_POINTER):
         hint = "fetch the file itself with `git lfs pull`"
-        raise FormatError(Where(path=path, offset=0), "this is a git-lfs pointer, not a model", hint)
+        raise FormatError(
+            Where(path=path, offset=0), "this is a git-lfs pointer, not a model", hint
+        )
     for spec in formats().values():
         if path.name.endswith(spec.suffixes):
             return spec

@@ -69,7 +69,9 @@ class Source:
                 max(offset, 0), f"{what}: expected {count} bytes, found {left}", self.cut_hint()
             )
 
-    def error(self, offset: int | None, problem: str, hint: str = "", tensor: str = "") -> FormatError:
+    def error(
+        self, offset: int | None, problem: str, hint: str = "", tensor: str = ""
+    ) -> FormatError:
         """A `FormatError` at a place in this file."""
         return FormatError(
             Where(path=self.path, offset=offset, tensor=tensor or None), problem, hint

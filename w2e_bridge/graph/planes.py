@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ class Matrix:
         packed = self.source.read(low, -(-last // 8) - low)
         width = self.width or self.codes.bits
         if self.row_bits % 8 == 0:
-            values = unpack(packed.reshape(count, -1), width)[:, : self.columns]
+            values = unpack(packed.reshape(count, self.row_bits // 8), width)[:, : self.columns]
         else:  # rows share bytes, so that they have no padding
             flat = unpack(packed.reshape(1, -1), width, skip=first % 8)
             values = flat[:, : count * self.columns]
@@ -88,10 +89,8 @@ def unpack(packed: Bytes, width: int, skip: int = 0) -> AnyArray:
     if width % 8 == 0:
         return packed.view(f"<u{width // 8}")
     if width in (1, 2, 4) and skip % width == 0:
-        shifts = np.arange(0, 8, width, dtype=np.uint8)
-        mask = np.uint8((1 << width) - 1)
-        codes = packed[:, :, None] >> shifts & mask  # (rows, bytes, codes of a byte)
-        return codes.reshape(rows, -1)[:, skip // width :]
+        codes = np.take(_codes_of_bytes(width), packed).view(np.uint8)
+        return codes.reshape(rows, packed.shape[1] * (8 // width))[:, skip // width :]
     bits = np.unpackbits(packed, axis=1, bitorder="little")[:, skip:]
     count = bits.shape[1] // width
     grouped = bits[:, : count * width].reshape(rows, count, width)
@@ -101,6 +100,14 @@ def unpack(packed: Bytes, width: int, skip: int = 0) -> AnyArray:
     wide[:, :, : part.shape[2]] = part
     joined: AnyArray = wide.view(f"<u{size}")
     return joined.reshape(rows, count)
+
+
+@cache
+def _codes_of_bytes(width: int) -> AnyArray:
+    """For each byte its codes, as one integer of as many bytes."""
+    shifts = np.arange(0, 8, width, dtype=np.uint8)
+    every = np.arange(256, dtype=np.uint8)[:, None] >> shifts & np.uint8((1 << width) - 1)
+    return np.ascontiguousarray(every).view(f"<u{8 // width}").reshape(-1)
 
 
 def _typed(codes: AnyArray, kind: CodeMap) -> AnyArray:
@@ -206,6 +213,19 @@ class GridStorage:
         raise NotImplementedError
 
 
+_BITS, _EMPTY = 1 << 63, 1 << 24
+
+
+def sane(shape: Sequence[int]) -> bool:
+    """Whether there can be an array of a shape: extents, sizes in bits and walks over rows stay bounded."""
+    size = math.prod(extent or 1 for extent in shape)
+    return all(n >= 0 for n in shape) and size * 64 < _BITS and (0 not in shape or size <= _EMPTY)
+
+
+PLAIN_PREFIX = "plain."
+"""Of the names of layouts of plain numbers, which say no more than the encoding does."""
+
+
 def plain_layout(dtype: str) -> Layout | None:
     """Plain numbers of whole bytes one after another; None of types that share bytes."""
     encoding = PLAIN[dtype]
@@ -222,7 +242,7 @@ def plain_layout(dtype: str) -> Layout | None:
         return codes.view(np.uint8).reshape(*codes.shape, size)
 
     return Layout(
-        name=f"plain.{dtype}",
+        name=PLAIN_PREFIX + dtype,
         label=dtype,
         encoding=encoding,
         elements=1,

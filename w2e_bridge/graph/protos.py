@@ -19,13 +19,10 @@ from numpy.typing import NDArray
 from w2e_bridge.errors import FormatError, UnsupportedError, Where
 from w2e_bridge.formats.source import FileRange, Source
 from w2e_bridge.graph.external import ExternalFiles, placement
-from w2e_bridge.graph.planes import ArrayRange, stored_width
+from w2e_bridge.graph.planes import ArrayRange, sane, stored_width
 from w2e_bridge.graph.weights import DTYPE_NAMES
 from w2e_bridge.graph.wire import Skeleton
 from w2e_bridge.ir.tensor import ByteRange
-
-LIMIT = 1 << 63
-"""No array has so many elements or bytes."""
 
 _NODES = 1 << 20
 _DTYPES = {int(value): name for value, name in DTYPE_NAMES.items()}
@@ -205,7 +202,7 @@ def typed_shape(
         name = onnx.TensorProto.DataType.Name(tensor.data_type)
         raise UnsupportedError(f"{where}: elements of type {name} are not supported")
     shape = tuple(tensor.dims)
-    if any(extent < 0 for extent in shape) or math.prod(n or 1 for n in shape) * 8 >= LIMIT:
+    if not sane(shape):
         raise FormatError(where, f"expected a shape, found {list(shape)[:8]}")
     if tensor.HasField("segment"):
         raise UnsupportedError(f"{where}: a tensor in segments is not supported")

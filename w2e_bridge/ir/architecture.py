@@ -58,9 +58,9 @@ class Architecture:
         norm_epsilon: of RMS or layer normalization.
         rope: rotary embedding, or None.
         attention_scale: factor of the scores, None = the family's (usually 1/sqrt(head_size)).
-        attention_softcap: cap of the scores, None or 0 = none.
-        logit_softcap: cap of the logits.
-        window: tokens that a layer with a sliding window attends to (the token itself counted).
+        attention_softcap: cap of the scores, 0 = none.
+        logit_softcap: cap of the logits, 0 = none.
+        window: tokens that a layer with a sliding window attends to (the token itself counted), 0 = none.
         window_pattern: for each layer whether its window slides; None = the family's default.
         embedding_scale, residual_scale, logit_scale: factors, None = the family's.
         experts, experts_used: mixture of experts; 0 where there is none.
@@ -92,7 +92,8 @@ class Architecture:
     experts_used: int = 0
     extra: Mapping[str, float | int | str | bool] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
-    """Role to tensor name. Roles: `embedding`, `output`, `output_norm`, `rope_factors`, and in layer N
+    """Role to tensor name. Roles: `embedding`, `output`, `output_norm`, `rope_factors` (or
+    `rope_factors_long` and `_short`), and in layer N
     `layers.N.` + `attention_norm`, `q`, `k`, `v`, `qkv`, `o`, `q_norm`, `k_norm`,
     `post_attention_norm`, `ffn_norm`, `gate`, `up`, `down`, `post_ffn_norm`, each followed by
-    `.weight` or `.bias`."""
+    `.weight` or `.bias`; a factor of a whole matrix is `.scale`, one of its input `.input_scale`."""

@@ -25,6 +25,8 @@ class Layout:
         unpack: (rows, blocks, bytes) uint8 to parts of (rows, blocks * elements).
         pack: parts back to (rows, blocks, bytes) uint8, or None where the layout can only be read;
             byte-equal for every block that a quantizer writes.
+        redundant: several blocks of bytes mean the same, so that packing may give back other bytes than
+            there were. Who keeps such bytes looks at them.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Layout:
     bytes: int
     unpack: Callable[[NDArray[np.uint8]], Parts]
     pack: Callable[[Parts], NDArray[np.uint8]] | None = None
+    redundant: bool = False
 
     def row_bytes(self, columns: int) -> int:
         """Bytes of a row of `columns` weights, which is a whole number of blocks."""

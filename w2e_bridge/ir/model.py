@@ -27,11 +27,13 @@ class Origin:
         format: name of the format.
         path: the file or folder, as the user named it.
         nbytes: bytes of all its files.
+        before: what those files were made from themselves, where they say so (the canonical file does).
     """
 
     format: str
     path: str
     nbytes: int = 0
+    before: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

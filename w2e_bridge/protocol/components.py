@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from w2e_bridge.ir.model import Model, Remark
+from w2e_bridge.ir.model import Model, Origin, Remark
 from w2e_bridge.ir.records import Calibration, Contract, Hints, Lineage
 from w2e_bridge.protocol.architecture import architecture_json, architecture_of
 from w2e_bridge.protocol.encodings import (
@@ -18,6 +18,9 @@ from w2e_bridge.protocol.encodings import (
 from w2e_bridge.protocol.manifest import ComponentRecord, Json, OriginRecord, RemarkRecord
 from w2e_bridge.protocol.values import metadata_json, metadata_of, number_json
 from w2e_bridge.protocol.vocabulary import tokenizer_json, tokenizer_of
+
+CANONICAL = "w2e"
+"""Name of the format of the canonical file."""
 
 
 def component_record(model: Model, tables: Tables) -> ComponentRecord:
@@ -41,10 +44,14 @@ def component_record(model: Model, tables: Tables) -> ComponentRecord:
         contract=tuple(_json(item) for item in model.contract.items),
         lineage=tuple(_json(event) for event in model.lineage.events),
         remarks=tuple(RemarkRecord(name=r.name, reason=r.reason) for r in model.remarks),
-        origin=None
-        if model.origin is None
-        else OriginRecord(format=model.origin.format, nbytes=model.origin.nbytes),
+        origin=_origin_record(model.origin),
     )
+
+
+def _origin_record(origin: Origin | None) -> OriginRecord | None:
+    """What a model was made from; a canonical file is only where it was kept."""
+    first = origin.before if origin is not None and origin.format == CANONICAL else origin
+    return None if first is None else OriginRecord(format=first.format, nbytes=first.nbytes)
 
 
 def component_of(record: ComponentRecord, find: Find) -> Model:
@@ -72,6 +79,9 @@ def component_of(record: ComponentRecord, find: Find) -> Model:
         contract=Contract(items=record.contract),
         lineage=Lineage(events=record.lineage),
         remarks=tuple(Remark(name=r.name, reason=r.reason) for r in record.remarks),
+        origin=None
+        if record.origin is None
+        else Origin(format=record.origin.format, path="", nbytes=record.origin.nbytes),
     )
 
 

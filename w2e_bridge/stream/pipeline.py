@@ -20,6 +20,7 @@ import numpy as np
 from w2e_bridge.errors import DefectError, OutputError
 from w2e_bridge.formats.output import Buffer, Job, Output, OutputFile
 from w2e_bridge.ir.tensor import CHUNK_ELEMENTS
+from w2e_bridge.stream.flush import flushing
 
 Progress = Callable[[int, int], None]
 """Called with bytes of the source done, and bytes in all; from any thread, one call at a time."""
@@ -55,7 +56,8 @@ def write(
         for file in files:
             for offset, data in file.plan.head:
                 file.write(offset, data, "the head")
-        _run(files, threads or min(4, os.cpu_count() or 1), progress)
+        with flushing([file.handle for file in files]):
+            _run(files, threads or min(4, os.cpu_count() or 1), progress)
 
 
 def require_space(folder: Path, nbytes: int) -> None:

@@ -65,7 +65,7 @@ def _second(vocabulary: Vocabulary, front: str | None) -> str | None:
 
 
 def _template(name: str, type_id: int, front: str | None, back: str | None) -> list[Json]:
-    parts = [
+    parts: list[Json] = [
         {"SpecialToken": {"id": front, "type_id": type_id}},
         {"Sequence": {"id": name, "type_id": type_id}},
         {"SpecialToken": {"id": back, "type_id": type_id}},

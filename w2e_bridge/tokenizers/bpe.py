@@ -62,8 +62,8 @@ def _pre_tokenizer(rule: Split) -> Json | None:
     return sequence("pretokenizers", steps)
 
 
-def known_merges(tokens: Sequence[str], merges: Sequence[str]) -> list[list[str]]:
-    """ "left right" cut in two where llama.cpp cuts it: at the first space that is not the first character.
+def known_merges(tokens: Sequence[str], merges: Sequence[str]) -> list[tuple[str, str]]:
+    """Merges as pairs, each once; llama.cpp cuts "left right" at the first space behind the first character.
 
     A merge of which a part or the result is no token can't be said in `tokenizer.json`, and a pair has
     the rank where it stands first.
@@ -75,4 +75,10 @@ def known_merges(tokens: Sequence[str], merges: Sequence[str]) -> list[list[str]
         left, right = merge[:cut], merge[cut + 1 :]
         if cut > 0 and left in known and right in known and left + right in known:
             seen.setdefault((left, right))
-    return [list(pair) for pair in seen]
+    return list(seen)
+
+
+def lost_merges(tokens: Sequence[str], merges: Sequence[str]) -> int:
+    """How many merges make something that is no token."""
+    results = {merge[:1] + merge[1:].replace(" ", "", 1) for merge in merges}
+    return len(results.difference(tokens))

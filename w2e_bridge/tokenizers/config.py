@@ -7,11 +7,14 @@ Readers: transformers 4 and 5 (`tokenization_utils_base.py`), onnxruntime-extens
 
 from __future__ import annotations
 
+import re
+
 from w2e_bridge.tokenizers.added import added_tokens
 from w2e_bridge.tokenizers.layout import Json
 from w2e_bridge.tokenizers.vocabulary import Vocabulary
 
 TOKENIZER_CLASS = "PreTrainedTokenizerFast"
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
@@ -59,3 +62,18 @@ def reader_overrides(vocabulary: Vocabulary) -> Json:
     """
     marked = vocabulary.kind in ("spm", "bpe") and not vocabulary.rules.byte_level
     return {"tokenizer_class": "GemmaTokenizer"} if marked else {}
+
+
+def template_files(vocabulary: Vocabulary) -> dict[str, str]:
+    """The chat templates as files, where transformers 4.52 and later look for them.
+
+    A name that could lead out of the folder is left out.
+    """
+    files = {
+        f"additional_chat_templates/{name}.jinja": text
+        for name, text in vocabulary.chat_templates.items()
+        if _NAME.fullmatch(name)
+    }
+    if vocabulary.chat_template is not None:
+        files["chat_template.jinja"] = vocabulary.chat_template
+    return files

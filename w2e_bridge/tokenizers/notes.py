@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from w2e_bridge.tokenizers.added import around
-from w2e_bridge.tokenizers.bpe import known_merges
+from w2e_bridge.tokenizers.bpe import lost_merges
 from w2e_bridge.tokenizers.pretokenizers import pre_tokenizer
 from w2e_bridge.tokenizers.vocabulary import TokenType, Vocabulary
 
@@ -66,6 +67,8 @@ def _wordpiece(vocabulary: Vocabulary) -> str | None:
 
 
 def _unigram(vocabulary: Vocabulary) -> str | None:
+    if not vocabulary.rules.remove_extra_whitespaces:
+        return "no proved equivalent of a unigram vocabulary that keeps runs of spaces"
     return _spm(vocabulary) or _wordpiece(vocabulary)
 
 
@@ -99,10 +102,9 @@ def _bpe_notes(vocabulary: Vocabulary) -> list[Note]:
     if row is not None and row.rule.reader is not None:
         reason = "onnxruntime-genai can't read its expressions and cuts some words in other places"
         found.append((f"tokenizer: pre-tokenizer {vocabulary.pre_tokenizer!r}", reason))
-    merges = vocabulary.merges or ()
-    lost = len(set(merges)) - len(known_merges(vocabulary.tokens, merges))
+    lost = lost_merges(vocabulary.tokens, vocabulary.merges or ())
     if lost:
-        reason = "their parts or results are no tokens, which tokenizer.json can't say"
+        reason = "what they make is no token, which tokenizer.json can't say"
         found.append((f"tokenizer: {lost} merges", reason))
     return found
 
@@ -116,8 +118,7 @@ def _spm_notes(vocabulary: Vocabulary) -> list[Note]:
             " leftmost, tokenizer.json the longest"
         )
         found.append((f"tokenizer: {len(tied)} tokens of equal score", reason))
-    single = {text for text in vocabulary.tokens if len(text) == 1}
-    apart = [text for text in _normal(vocabulary) if len(text) > 1 and not single.issuperset(text)]
+    apart = _apart(vocabulary)
     if apart:
         reason = (
             f"a character of theirs is no token ({', '.join(map(repr, apart[:_SHOWN]))}), so"
@@ -127,25 +128,38 @@ def _spm_notes(vocabulary: Vocabulary) -> list[Note]:
     return found
 
 
-def _normal(vocabulary: Vocabulary) -> list[str]:
-    if vocabulary.types is None:
-        return list(vocabulary.tokens)
-    return [vocabulary.tokens[i] for i in vocabulary.of_type(TokenType.NORMAL)]
+def _normal(vocabulary: Vocabulary) -> list[int]:
+    """Ids of the tokens that text is made of; runs of one character are left out, they do no harm."""
+    ids: Iterable[int] = range(len(vocabulary))
+    if vocabulary.types is not None:
+        ids = vocabulary.of_type(TokenType.NORMAL)
+    return [index for index in ids if len(set(vocabulary.tokens[index])) > 1]
 
 
 def _tied(vocabulary: Vocabulary) -> list[str]:
-    """Tokens that merges can make and that share their score; runs of one character do no harm."""
+    """Tokens that merging makes and that share their score with another such token."""
     assert vocabulary.scores is not None
-    types = np.full(len(vocabulary), int(TokenType.NORMAL))
-    types = types if vocabulary.types is None else vocabulary.types
-    ids = [
-        index
-        for index in np.flatnonzero(types == int(TokenType.NORMAL)).tolist()
-        if len(set(vocabulary.tokens[index])) > 1
-    ]
-    scores = vocabulary.scores[ids]
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    return [vocabulary.tokens[ids[i]] for i in np.flatnonzero(counts[inverse] > 1).tolist()]
+    known = set(vocabulary.tokens)
+    ids = _sharing(vocabulary.scores, _normal(vocabulary))
+    made = [index for index in ids if _two_of(vocabulary.tokens[index], known)]
+    return [vocabulary.tokens[index] for index in _sharing(vocabulary.scores, made)]
+
+
+def _sharing(scores: NDArray[np.float32], ids: list[int]) -> list[int]:
+    _, inverse, counts = np.unique(scores[ids], return_inverse=True, return_counts=True)
+    return [ids[i] for i in np.flatnonzero(counts[inverse] > 1).tolist()]
+
+
+def _apart(vocabulary: Vocabulary) -> list[str]:
+    """Tokens that llama.cpp makes out of a character that is no token itself."""
+    known = set(vocabulary.tokens)
+    texts = [vocabulary.tokens[i] for i in _normal(vocabulary)]
+    found = [text for text in texts if not known.issuperset(text)]
+    return [text for text in found if _two_of(text, known.union(*found))]
+
+
+def _two_of(text: str, parts: set[str]) -> bool:
+    return any(text[:cut] in parts and text[cut:] in parts for cut in range(1, len(text)))
 
 
 def _unigram_notes(vocabulary: Vocabulary) -> list[Note]:

@@ -82,6 +82,11 @@ _UNCASED = rf"{_START}[\p{{L}}\p{{M}}]+{_SUFFIX}?"
 _AYA = rf"|{_DIGITS3}|{_OTHER_SLASH}|{_SPACES}"
 _YOUTU = rf"|{_DIGIT}|{_OTHER_SLASH}|{_SPACES}"
 
+_BAILING_SUFFIX = "'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])"
+_EXAONE_WORDS = rf"{_START}(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+"
+_EXAONE_OTHER = r" ?[^\s\p{L}\p{N}]+[\r\n/]?"
+_RUNS = "|".join(rf"\s{{{1 << power}}}(?!\S)" for power in range(9, 1, -1))
+
 _SIGN_WORD = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"""
 _MARKED = "[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+"
 _DEEPSEEK3 = f"{_SIGN_WORD}|{_MARKED}[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"
@@ -162,9 +167,7 @@ _ROWS = (
     Split(
         name="jais2",
         expressions=(
-            rf"{_SUFFIX}|{_WORD}|{_DIGITS3}|{_OTHER}|\s*[\r\n]+|\s{{512}}(?!\S)|\s{{256}}(?!\S)"
-            r"|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)"
-            r"|\s{1,2}(?!\S)|\s{1}",
+            rf"{_SUFFIX}|{_WORD}|{_DIGITS3}|{_OTHER}|\s*[\r\n]+|{_RUNS}|\s{{1,2}}(?!\S)|\s{{1}}",
         ),
         reader=_LLAMA3,
     ),
@@ -295,10 +298,7 @@ _ROWS = (
     ),
     Split(
         name="bailingmoe",
-        expressions=(
-            r"'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])"
-            rf"|{_WORD}|{_DIGIT}|{_OTHER}|\s*[\r\n]|\s+(?!\S)|\s+",
-        ),
+        expressions=(rf"{_BAILING_SUFFIX}|{_WORD}|{_DIGIT}|{_OTHER}|\s*[\r\n]|\s+(?!\S)|\s+",),
         regexes=(_QWEN2,),
     ),
     Split(
@@ -321,8 +321,7 @@ _ROWS = (
     Split(
         name="exaone-moe",
         expressions=(
-            rf"{_SUFFIX}|{_START}(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+|{_DIGIT}"
-            r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+",
+            rf"{_SUFFIX}|{_EXAONE_WORDS}|{_DIGIT}|{_EXAONE_OTHER}|\s*[\r\n]|\s+(?!\S)|\s+",
         ),
         reader=_QWEN2,
     ),

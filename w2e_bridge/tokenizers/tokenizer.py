@@ -10,7 +10,12 @@ from pathlib import Path
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.tokenizers import bpe, spm, unigram, wordpiece
 from w2e_bridge.tokenizers.added import added_tokens, post_processor
-from w2e_bridge.tokenizers.config import reader_overrides, special_tokens_map, tokenizer_config
+from w2e_bridge.tokenizers.config import (
+    reader_overrides,
+    special_tokens_map,
+    template_files,
+    tokenizer_config,
+)
 from w2e_bridge.tokenizers.layout import Json, Layout
 from w2e_bridge.tokenizers.notes import missing, notes
 from w2e_bridge.tokenizers.vocabulary import Vocabulary
@@ -84,20 +89,21 @@ class Tokenizer:
             UnsupportedError: there are none, see `missing`; nothing is written.
         """
         files = {
-            "tokenizer.json": _dump(self.to_json(), indent=None),
-            "tokenizer_config.json": _dump(self.config(), indent=2),
-            "special_tokens_map.json": _dump(special_tokens_map(self.vocabulary), indent=2),
+            "tokenizer.json": _dump(self.to_json(), (",", ":")),
+            "tokenizer_config.json": _dump(self.config()),
+            "special_tokens_map.json": _dump(special_tokens_map(self.vocabulary)),
         }
         overrides = reader_overrides(self.vocabulary)
         if overrides:
-            files["tokenizer_module.json"] = _dump(overrides, indent=2)
-        if self.vocabulary.chat_template is not None:
-            files["chat_template.jinja"] = self.vocabulary.chat_template
-        folder.mkdir(parents=True, exist_ok=True)
+            files["tokenizer_module.json"] = _dump(overrides)
+        files |= template_files(self.vocabulary)
         for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8", newline="")
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="")
         return list(files)
 
 
-def _dump(value: Json, *, indent: int | None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent, separators=(",", ": ")) + "\n"
+def _dump(value: Json, compact: tuple[str, str] | None = None) -> str:
+    indent = None if compact else 2
+    return json.dumps(value, ensure_ascii=False, indent=indent, separators=compact) + "\n"

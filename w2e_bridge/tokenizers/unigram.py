@@ -14,41 +14,32 @@ import numpy as np
 from w2e_bridge.tokenizers.layout import Json, Layout, replace, sequence, substitute
 from w2e_bridge.tokenizers.vocabulary import SPACE_MARK, TokenType, Vocabulary
 
+_FOLD: tuple[Json, ...] = (
+    substitute(r"\A +| +\z", ""),
+    {"type": "Prepend", "prepend": " "},
+    substitute(" +", SPACE_MARK),
+)
+"""Each word gets one mark in front, the first one too, whatever the rule for prefixes says."""
+
 
 def layout(vocabulary: Vocabulary) -> Layout:
-    """The parts of `tokenizer.json` for a unigram vocabulary."""
-    steps = [] if vocabulary.charsmap is None else [_compiled(vocabulary.charsmap)]
-    steps += _spaces(vocabulary)
-    strip: list[Json] = []
-    if _marks_start(vocabulary):
-        strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}]
-    decoder = sequence("decoders", [replace(SPACE_MARK, " "), {"type": "Fuse"}, *strip])
-    assert decoder is not None
+    """The parts of `tokenizer.json` for a unigram vocabulary that folds spaces."""
+    compiled = [] if vocabulary.charsmap is None else [_compiled(vocabulary.charsmap)]
+    strip: Json = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
     return Layout(
-        normalizer=sequence("normalizers", steps),
+        normalizer=sequence("normalizers", [*compiled, *_FOLD]),
         pre_tokenizer=None,
         model=_model(vocabulary),
-        decoder=decoder,
+        decoder={
+            "type": "Sequence",
+            "decoders": [replace(SPACE_MARK, " "), {"type": "Fuse"}, strip],
+        },
     )
 
 
 def _compiled(charsmap: bytes) -> Json:
     text = base64.b64encode(charsmap).decode("ascii")
     return {"type": "Precompiled", "precompiled_charsmap": text}
-
-
-def _marks_start(vocabulary: Vocabulary) -> bool:
-    return vocabulary.rules.space_prefix or vocabulary.rules.remove_extra_whitespaces
-
-
-def _spaces(vocabulary: Vocabulary) -> list[Json]:
-    """Where spaces are folded each word gets its mark, the first one too, whatever the prefix rule."""
-    steps: list[Json] = []
-    if vocabulary.rules.remove_extra_whitespaces:
-        steps += [substitute(r"\A +| +\z", ""), substitute(" +", " ")]
-    if _marks_start(vocabulary):
-        steps.append({"type": "Prepend", "prepend": " "})
-    return [*steps, replace(" ", SPACE_MARK)]
 
 
 def _model(vocabulary: Vocabulary) -> Json:

@@ -36,9 +36,31 @@ def fuse_attention(graph: ir.Graph) -> None:
     """
     lengths: _Lengths | None = None
     for user in list(graph):
-        if user.op_type == "Attention" and not user.domain:
+        if user.op_type == "Attention" and not user.domain and _fits(user):
             lengths = lengths or _lengths(graph)
             _fuse(graph, user, lengths)
+
+
+def _fits(user: ir.Node) -> bool:
+    """Whether the kernel takes these widths; the standard operators, which are slower, take any.
+
+    One width for keys and values; a multiple of 16 where it rotates, and tables of a multiple of 8
+    (onnxruntime 1.32 says so at run time only).
+    """
+    key, value = _width(user.inputs[4]), _width(user.inputs[5])
+    rotation = maker(user.inputs[0], "RotaryEmbedding")
+    if key is None or key != value:
+        return False
+    if rotation is None:
+        return True
+    half = _width(rotation.inputs[1])
+    return key % 16 == 0 and half is not None and half % 8 == 0
+
+
+def _width(value: ir.Value | None) -> int | None:
+    """The last extent of a value where it is known."""
+    last = None if value is None or value.shape is None else value.shape[-1]
+    return last if isinstance(last, int) else None
 
 
 def _lengths(graph: ir.Graph) -> _Lengths:
