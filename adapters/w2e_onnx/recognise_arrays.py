@@ -196,7 +196,13 @@ def _minimums(minimums: Tensor, grid: _Grid) -> Matrix:
 def _centre(node: ir.Node) -> int:
     """The code that a product with minimums is centred at, which the function adds back; else 0."""
     centre = node.attributes.get("centre")
-    return 0 if centre is None else int(centre.as_float())
+    if centre is None:
+        return 0
+    if centre.is_ref() or centre.type != ir.AttributeType.FLOAT:
+        raise Unrecognised("a centre that is no number")
+    if not centre.as_float().is_integer():
+        raise Unrecognised(f"a centre of {centre.as_float()}")
+    return int(centre.as_float())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -22,7 +22,9 @@ from w2e_bridge.negotiation.profile import Form, Role
 def decided(tensor: Tensor, grade: Grade = Grade.EXACT) -> Decision:
     row = TensorLoss(name=tensor.name, source_encoding="Q8", encoding="int8", grade=grade)
     form = Form(name="q8", roles=frozenset(Role))
-    return Decision(tensor=tensor, source=tensor.encoding, form=form, roles=frozenset({Role.OTHER}), loss=row)
+    return Decision(
+        tensor=tensor, source=tensor.encoding, form=form, roles=frozenset({Role.OTHER}), loss=row
+    )
 
 
 def test_what_is_exact_is_held_to_the_source() -> None:

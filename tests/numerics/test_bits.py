@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from w2e_bridge.errors import UsageError
-from w2e_bridge.numerics.bits import pack_rows, packed_bytes, unpack_rows
+from w2e_bridge.graph.planes import unpack
+from w2e_bridge.numerics.bits import pack_rows, packed_bytes
 
 
 @given(bits=st.sampled_from([1, 2, 4, 8]), count=st.integers(1, 70), seed=st.integers(0, 2**31))
@@ -15,7 +16,7 @@ def test_rows_pack_and_unpack(bits: int, count: int, seed: int) -> None:
     codes = np.random.default_rng(seed).integers(0, 1 << bits, (3, count), dtype=np.uint8)
     packed = pack_rows(codes, bits)
     assert packed.shape == (3, packed_bytes(count, bits))
-    assert np.array_equal(unpack_rows(packed, bits, count), codes)
+    assert np.array_equal(unpack(packed, bits)[:, :count], codes)
 
 
 def test_lowest_bits_come_first_and_spare_bits_are_zero() -> None:

@@ -34,7 +34,7 @@ def test_names_written(tmp_path: Path) -> None:
     assert Tokenizer(vocabulary=vocabulary("unigram")).save(tmp_path) == always
     spm = Tokenizer(vocabulary=vocabulary("spm")).save(tmp_path)
     assert spm == [*always, "tokenizer_module.json"]
-    bpe = Tokenizer(vocabulary=vocabulary("bpe")).save(tmp_path)
+    bpe = Tokenizer(vocabulary=vocabulary("bpe")).save(str(tmp_path))
     assert bpe == [*always, "chat_template.jinja"]
 
 
@@ -149,6 +149,13 @@ def test_notes_name_what_tokenizer_json_can_not_say() -> None:
     assert (
         "combining mark" in names_of_notes(vocabulary("unigram", precompiled_charsmap=charsmap))[0]
     )
+
+
+def test_notes_name_bytes_that_have_no_token() -> None:
+    tokens = [text if text != "Ā" else "nul" for text in keys("bpe")[G + "tokens"]]
+    assert names_of_notes(vocabulary("bpe", tokens=tokens)) == [
+        "tokenizer: 1 bytes that have no token"
+    ]
 
 
 def test_notes_name_tokens_out_of_characters_that_are_none() -> None:

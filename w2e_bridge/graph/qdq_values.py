@@ -22,6 +22,7 @@ from w2e_bridge.graph.inspecting import (
     needed,
     only_output,
 )
+from w2e_bridge.graph.qdq_weights import same_extents
 from w2e_bridge.graph.weights import DTYPE_NAMES, DTYPES
 from w2e_bridge.ir.activation import ActivationMode, ActivationQuantization, Granularity
 from w2e_bridge.ir.codes import Float, Integer
@@ -101,7 +102,7 @@ def _parameters(node: ir.Node, editor: Editor, *, quantize: bool) -> ActivationQ
     plain = not scale.encoding.quantized and scale.elements <= _PARAMETERS
     if integer(node, "block_size", 0) or len(scale.shape) > 1 or not plain:
         raise Unrecognised("blocks of an activation")
-    if zero is not None and zero.shape != scale.shape:
+    if zero is not None and not same_extents(zero, scale):
         raise Unrecognised("zero points of another shape than the scales")
     if quantize:
         _check_rounding(node)

@@ -33,7 +33,7 @@ def fold_weight(node: ir.Node, editor: Editor) -> None:
     zeros = given(node, 2)
     offset = None if zeros is None else editor.constant(zeros)
     extents = _extents(node, codes, scale)
-    if offset is not None and offset.shape != scale.shape:
+    if offset is not None and not same_extents(offset, scale):
         raise Unrecognised("zero points of another shape than the scales")
     tensor = Tensor(
         name=base_name(codes.name),
@@ -140,6 +140,11 @@ def _extents(node: ir.Node, codes: Tensor, scale: Tensor) -> tuple[int, ...]:
     if block < 0 or scale.shape != wanted:
         raise Unrecognised(f"scales of shape {scale.shape} for blocks of {block}")
     return tuple(block if a == axis else 1 for a in range(rank))
+
+
+def same_extents(a: Tensor, b: Tensor) -> bool:
+    """Whether scales and zero points go together; one number may have an axis or none (ORT mixes them)."""
+    return a.shape == b.shape or (a.elements == b.elements == 1 and len(a.shape + b.shape) <= 1)
 
 
 def shortest(extents: tuple[int, ...]) -> tuple[int, ...]:

@@ -43,13 +43,3 @@ def _pairs(codes: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
     # Two neighbours read as one little-endian word: high code moves down onto the low one.
     words = codes.view("<u2")
     return (words | words >> np.uint16(8 - width)).astype(np.uint8)
-
-
-def unpack_rows(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8]:
-    """The inverse of `pack_rows`: (rows, bytes) to (rows, count) uint8."""
-    if bits == 8:
-        return packed[:, :count]
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    codes = (packed[:, :, None] >> shifts) & np.uint8((1 << bits) - 1)
-    flat: NDArray[np.uint8] = codes.reshape(packed.shape[0], -1)
-    return flat[:, :count]

@@ -100,7 +100,7 @@ def check_truncated(spec: Format, path: Path, folder: Path) -> None:
         try:
             model = api.open(cut)
             for tensor in model.tensors.values():
-                tensor.dequantize()
+                tensor.decode_rows(tensor.rows - 1, tensor.rows)
         except BridgeError as error:
             assert "\n" not in str(error), f"more than one line: {error}"  # noqa: PT017
     assert _digest(path) == before, "the input changed"

@@ -82,3 +82,13 @@ def lost_merges(tokens: Sequence[str], merges: Sequence[str]) -> int:
     """How many merges make something that is no token."""
     results = {merge[:1] + merge[1:].replace(" ", "", 1) for merge in merges}
     return len(results.difference(tokens))
+
+
+def bytes_without_token(tokens: Sequence[str]) -> int:
+    """How many bytes have no token in GPT-2's alphabet: printable Latin-1 as it is, the rest from U+0100.
+
+    Source: openai/gpt-2 `src/encoder.py`, `bytes_to_unicode`.
+    """
+    plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    alphabet = {chr(code) for code in (*plain, *range(0x100, 0x200 - len(plain)))}
+    return len(alphabet.difference(tokens))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2e_bridge.tokenizers.added import around
-from w2e_bridge.tokenizers.bpe import lost_merges
+from w2e_bridge.tokenizers.bpe import bytes_without_token, lost_merges
 from w2e_bridge.tokenizers.pretokenizers import pre_tokenizer
 from w2e_bridge.tokenizers.vocabulary import TokenType, Vocabulary
 
@@ -102,6 +102,10 @@ def _bpe_notes(vocabulary: Vocabulary) -> list[Note]:
     if row is not None and row.rule.reader is not None:
         reason = "onnxruntime-genai can't read its expressions and cuts some words in other places"
         found.append((f"tokenizer: pre-tokenizer {vocabulary.pre_tokenizer!r}", reason))
+    silent = bytes_without_token(vocabulary.tokens) if vocabulary.rules.byte_level else 0
+    if silent:
+        reason = "they are left out, and what stands on both sides of one can be merged"
+        found.append((f"tokenizer: {silent} bytes that have no token", reason))
     lost = lost_merges(vocabulary.tokens, vocabulary.merges or ())
     if lost:
         reason = "what they make is no token, which tokenizer.json can't say"

@@ -333,7 +333,7 @@ _ROWS = (
         ),
         regexes=(_DIGITS3, _LLAMA3),
     ),
-    Split(name="lines", expressions=(r"[^\n]+|[\n]+",), byte_level=False),
+    Split(name="lines", expressions=(r"[^\n]+|[\n]+",), byte_level=False, proof="vocabulary"),
     Split(name="whitespace", expressions=(r"\S+",), byte_level=False, proof=""),
 )
 

@@ -76,7 +76,7 @@ class Tokenizer:
         """What `tokenizer_config.json` says."""
         return tokenizer_config(self.vocabulary, self.max_length)
 
-    def save(self, folder: Path) -> list[str]:
+    def save(self, folder: Path | str) -> list[str]:
         """Write `tokenizer.json`, `tokenizer_config.json` and their companions.
 
         Args:
@@ -98,7 +98,7 @@ class Tokenizer:
             files["tokenizer_module.json"] = _dump(overrides)
         files |= template_files(self.vocabulary)
         for name, text in files.items():
-            path = folder / name
+            path = Path(folder) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="")
         return list(files)
