@@ -9,7 +9,7 @@ import pytest
 
 from tests.tokenizers.cases import KINDS, encode, keys, vocabulary
 from w2e_bridge.errors import UnsupportedError
-from w2e_bridge.tokenizers import Tokenizer, Vocabulary, vocabulary_from_gguf_keys
+from w2e_bridge.tokenizers import Tokenizer, Vocabulary, dump, vocabulary_from_gguf_keys
 
 G = "tokenizer.ggml."
 
@@ -43,6 +43,18 @@ def test_the_same_vocabulary_gives_the_same_bytes(tmp_path: Path) -> None:
         Tokenizer(vocabulary=vocabulary("bpe")).save(tmp_path / name)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("count", [0, 1, 8191, 8192, 8193, 20_000])
+def test_long_arrays_are_written_in_batches(count: int, tmp_path: Path) -> None:
+    value: dict[str, object] = {
+        "list": [f"é{i}" for i in range(count)],
+        "map": {f'"{i}': i for i in range(count)},
+        "nested": {"pairs": [["a", i] for i in range(count)], "none": None, "flag": True},
+    }
+    dump.write_compact(tmp_path / "x.json", value)
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert text == json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def test_configuration_is_what_both_transformers_take(tmp_path: Path) -> None:
@@ -185,10 +197,10 @@ def test_merges_are_lines_unless_a_line_would_be_ambiguous(
     from w2e_bridge.tokenizers.layout import bpe_model
 
     tokens = [*dict.fromkeys(text for pair in parts for text in (*pair, "".join(pair)))]
-    written = bpe_model(tokens, parts)["merges"]
-    assert written == ([" ".join(pair) for pair in parts] if lines else parts)
+    model = bpe_model(tokens, lambda: parts)
+    assert model["merges"] == [" ".join(pair) if lines else list(pair) for pair in parts]
     from tokenizers import Tokenizer as Library
 
-    model = {"version": "1.0", "added_tokens": [], "model": bpe_model(tokens, parts)}
-    read = json.loads(Library.from_str(json.dumps(model)).to_str())["model"]["merges"]
+    text = json.dumps({"version": "1.0", "added_tokens": [], "model": model})
+    read = json.loads(Library.from_str(text).to_str())["model"]["merges"]
     assert read == [list(pair) for pair in parts]

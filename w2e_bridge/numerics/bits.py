@@ -42,4 +42,5 @@ def pack_rows(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 def _pairs(codes: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
     # Two neighbours read as one little-endian word: high code moves down onto the low one.
     words = codes.view("<u2")
-    return (words | words >> np.uint16(8 - width)).astype(np.uint8)
+    packed: NDArray[np.uint8] = (words | words >> np.uint16(8 - width)).astype(np.uint8)
+    return packed

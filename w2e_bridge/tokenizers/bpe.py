@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from w2e_bridge.tokenizers.layout import (
     Json,
@@ -32,7 +33,7 @@ def layout(vocabulary: Vocabulary) -> Layout:
     byte_level = vocabulary.rules.byte_level
     model = bpe_model(
         vocabulary.tokens,
-        known_merges(vocabulary.tokens, vocabulary.merges or ()),
+        partial(known_merges, vocabulary.tokens, vocabulary.merges or ()),
         unk=None if byte_level else vocabulary.text("unk"),
         byte_fallback=not byte_level,
         ignore_merges=vocabulary.rules.ignore_merges,
@@ -62,20 +63,18 @@ def _pre_tokenizer(rule: Split) -> Json | None:
     return sequence("pretokenizers", steps)
 
 
-def known_merges(tokens: Sequence[str], merges: Sequence[str]) -> list[tuple[str, str]]:
+def known_merges(tokens: Sequence[str], merges: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Merges as pairs, each once; llama.cpp cuts "left right" at the first space behind the first character.
 
     A merge of which a part or the result is no token can't be said in `tokenizer.json`, and a pair has
     the rank where it stands first.
     """
     known = set(tokens)
-    seen: dict[tuple[str, str], None] = {}
-    for merge in merges:
+    for merge in dict.fromkeys(merges):
         cut = merge.find(" ", 1)
         left, right = merge[:cut], merge[cut + 1 :]
         if cut > 0 and left in known and right in known and left + right in known:
-            seen.setdefault((left, right))
-    return list(seen)
+            yield left, right
 
 
 def lost_merges(tokens: Sequence[str], merges: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ decoders}`; the JSON is what that library writes itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from w2e_bridge.tokenizers.vocabulary import SPACE_MARK
@@ -64,7 +64,7 @@ def unmark_spaces(*, prefix: bool) -> Json:
 
 def bpe_model(
     tokens: Sequence[str],
-    merges: Sequence[tuple[str, str]],
+    merges: Callable[[], Iterable[tuple[str, str]]],
     *,
     unk: str | None = None,
     byte_fallback: bool = False,
@@ -85,16 +85,21 @@ def bpe_model(
     }
 
 
-def _spell(merges: Sequence[tuple[str, str]]) -> Sequence[object]:
+_EATEN = ("#", "#version")
+"""How a line must not start: the first one, and any other."""
+
+
+def _spell(merges: Callable[[], Iterable[tuple[str, str]]]) -> list[object]:
     """Merges as lines, or as pairs (tokenizers 0.20 and later) where a line would be ambiguous.
 
     Lines take half the time to read. A part may hold a space; the library drops lines that start like a
     file's version, and onnxruntime-extensions carriage returns, and it never ends over a first line
     with a "#".
     """
-    lines = [f"{left} {right}" for left, right in merges]
-    spaces = sum(line.count(" ") for line in lines)
-    doubtful = any("\r" in line or line.startswith("#version") for line in lines)
-    if spaces != len(lines) or doubtful or "".join(lines[:1]).startswith("#"):
-        return merges
-    return lines
+    lines: list[object] = []
+    doubtful = False
+    for left, right in merges():
+        line = f"{left} {right}"
+        doubtful |= line.count(" ") > 1 or "\r" in line or line.startswith(_EATEN[bool(lines)])
+        lines.append(line)
+    return [list(pair) for pair in merges()] if doubtful else lines

@@ -8,8 +8,9 @@ cut a token into two tokens becomes a merge whose rank is the place of the token
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import compress
+from array import array
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ def layout(vocabulary: Vocabulary) -> Layout:
         pre_tokenizer=None,
         model=bpe_model(
             vocabulary.tokens,
-            merges_from_scores(vocabulary.tokens, scores),
+            partial(merges_from_scores, vocabulary.tokens, scores),
             unk=vocabulary.text("unk"),
             byte_fallback=True,
         ),
@@ -37,7 +38,9 @@ def layout(vocabulary: Vocabulary) -> Layout:
     )
 
 
-def merges_from_scores(tokens: Sequence[str], scores: NDArray[np.float32]) -> list[tuple[str, str]]:
+def merges_from_scores(
+    tokens: Sequence[str], scores: NDArray[np.float32]
+) -> Iterator[tuple[str, str]]:
     """Every way to put a token together from two tokens, in the order in which llama.cpp would.
 
     Equal scores have no order of their own there, the leftmost pair wins; here longer tokens come first
@@ -46,16 +49,16 @@ def merges_from_scores(tokens: Sequence[str], scores: NDArray[np.float32]) -> li
     all the same score).
     """
     known = set(tokens)
-    pairs: list[tuple[str, str]] = []
-    owners: list[int] = []
+    owners, cuts = array("i"), array("i")
     for index, text in enumerate(tokens):
-        cuts = range(len(text) - 1, 0, -1)
-        found = [(text[:cut], text[cut:]) for cut in cuts if text[:cut] in known]
-        good = [pair[1] in known for pair in found]
-        pairs.extend(compress(found, good))
-        owners.extend([index] * sum(good))
-    owner = np.asarray(owners, np.int64)
+        for cut in range(len(text) - 1, 0, -1):
+            if text[:cut] in known and text[cut:] in known:
+                owners.append(index)
+                cuts.append(cut)
+    owner = np.frombuffer(owners, np.intc)
     lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
     # lexsort is stable and its last key the first: score, then length, then the order above
     order = np.lexsort((-lengths[owner], -scores[owner]))
-    return [pairs[i] for i in order.tolist()]
+    for place in order:
+        text, cut = tokens[owners[place]], cuts[place]
+        yield text[:cut], text[cut:]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from w2e_bridge.errors import UnsupportedError
-from w2e_bridge.tokenizers import bpe, spm, unigram, wordpiece
+from w2e_bridge.tokenizers import bpe, dump, spm, unigram, wordpiece
 from w2e_bridge.tokenizers.added import added_tokens, post_processor
 from w2e_bridge.tokenizers.config import (
     reader_overrides,
@@ -88,22 +87,19 @@ class Tokenizer:
         Raises:
             UnsupportedError: there are none, see `missing`; nothing is written.
         """
+        contents = self.to_json()
         files = {
-            "tokenizer.json": _dump(self.to_json(), (",", ":")),
-            "tokenizer_config.json": _dump(self.config()),
-            "special_tokens_map.json": _dump(special_tokens_map(self.vocabulary)),
+            "tokenizer_config.json": dump.text(self.config()),
+            "special_tokens_map.json": dump.text(special_tokens_map(self.vocabulary)),
         }
         overrides = reader_overrides(self.vocabulary)
         if overrides:
-            files["tokenizer_module.json"] = _dump(overrides)
+            files["tokenizer_module.json"] = dump.text(overrides)
         files |= template_files(self.vocabulary)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        dump.write_compact(Path(folder) / "tokenizer.json", contents)
         for name, text in files.items():
             path = Path(folder) / name
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="")
-        return list(files)
-
-
-def _dump(value: Json, compact: tuple[str, str] | None = None) -> str:
-    indent = None if compact else 2
-    return json.dumps(value, ensure_ascii=False, indent=indent, separators=compact) + "\n"
+        return ["tokenizer.json", *files]
