@@ -6,7 +6,7 @@ execution order, each with its scales and offsets behind it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -24,7 +24,6 @@ from w2e_bridge.protocol.encodings import Tables, encoding_record
 from w2e_bridge.protocol.manifest import (
     VERSION,
     ComponentRecord,
-    EncodingRecord,
     Manifest,
     TensorRecord,
     to_text,
@@ -50,71 +49,48 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
         request: no options.
     """
     del request
-    plan = _Plan()
-    tables = Tables()
-    models = {MAIN: model, **model.components}
-    records = {name: component_record(one, tables) for name, one in models.items()}
-    encodings = {name: _Encodings(tables) for name in models}
-    rows = {
-        name: [
-            (tensor, encodings[name].index(tensor.encoding))
-            for tensor in _tensors(one, decisions if name == MAIN else {})
-        ]
-        for name, one in models.items()
-    }
-    for name, one in models.items():
-        records[name] = plan.small_parts(name, one, records[name])
+    tables, plan = Tables(), _Plan()
+    parts = [_Component(MAIN, model, decisions, tables)]
+    parts += [_Component(name, one, {}, tables) for name, one in model.components.items()]
+    records = {part.name: plan.small_parts(part.name, part.model, part.record) for part in parts}
     for key, array in tables.arrays():
         kind = "F32" if array.dtype.kind == "f" else "I8"
         plan.small(TABLE + key, array.tobytes(), kind, array.shape)
-    for name in models:
-        tensors = tuple(plan.tensor(name, n, *row) for n, row in enumerate(rows[name]))
-        records[name] = msgspec.structs.replace(
-            records[name], tensors=tensors, encodings=tuple(encodings[name].records)
-        )
+    for part in parts:
+        tensors = tuple(plan.tensor(part.name, n, *row) for n, row in enumerate(part.tensors))
+        records[part.name] = msgspec.structs.replace(records[part.name], tensors=tensors)
     return Output(
         files=(plan.file(Manifest(w2e=VERSION, components=records)),),
-        values=tuple(_kept(models)),
-        ignored=tuple(_ignored(models)),
+        values=tuple(row for part in parts for row in part.values()),
+        ignored=tuple(row for part in parts for row in part.ignored()),
         summary="codes, scales and offsets of all tensors kept as they are",
     )
 
 
-def _tensors(model: Model, decisions: Decisions) -> Iterator[Tensor]:
-    """The tensors as decided; those of further components as they are."""
-    for name, tensor in model.tensors.items():
-        decision = decisions.get(name)
-        yield tensor if decision is None else decision.tensor
+class _Component:
+    """A network of the file: its record, and its tensors with the number of their encoding."""
 
+    def __init__(self, name: str, model: Model, decisions: Decisions, tables: Tables) -> None:
+        self.name, self.model = name, model
+        known: dict[Encoding, int] = {}
+        self.tensors: list[tuple[Tensor, int]] = []
+        for key, own in model.tensors.items():
+            tensor = decisions[key].tensor if key in decisions else own
+            self.tensors.append((tensor, known.setdefault(tensor.encoding, len(known))))
+        encodings = tuple(encoding_record(encoding, tables) for encoding in known)
+        self.record = msgspec.structs.replace(component_record(model, tables), encodings=encodings)
 
-def _kept(models: Mapping[str, Model]) -> Iterator[TensorLoss]:
-    for name, model in models.items():
-        for value, quantization in model.activations.items():
-            label = str(quantization.codes)
-            full = prefix_of(name) + value
-            yield TensorLoss(name=full, source_encoding=label, encoding=label, grade=Grade.EXACT)
+    def values(self) -> Iterator[TensorLoss]:
+        """Rows of the report for quantized values: they are kept."""
+        for value, quantization in self.model.activations.items():
+            label, name = str(quantization.codes), prefix_of(self.name) + value
+            yield TensorLoss(name=name, source_encoding=label, encoding=label, grade=Grade.EXACT)
 
-
-def _ignored(models: Mapping[str, Model]) -> Iterator[Ignored]:
-    for name, model in models.items():
-        if model.tokenizer is not None and not hasattr(model.tokenizer, "vocabulary"):
-            yield Ignored(name=prefix_of(name) + "tokenizer", reason="of a kind not known here")
-
-
-@dataclass(slots=True)
-class _Encodings:
-    """The encodings of a component, each written once."""
-
-    tables: Tables
-    records: list[EncodingRecord] = field(default_factory=list)
-    known: dict[Encoding, int] = field(default_factory=dict)
-
-    def index(self, encoding: Encoding) -> int:
-        """Where an encoding is in the list."""
-        if encoding not in self.known:
-            self.known[encoding] = len(self.records)
-            self.records.append(encoding_record(encoding, self.tables))
-        return self.known[encoding]
+    def ignored(self) -> Iterator[Ignored]:
+        """What is left out."""
+        if self.model.tokenizer is not None and self.record.tokenizer is None:
+            name = prefix_of(self.name) + "tokenizer"
+            yield Ignored(name=name, reason="of a kind not known here")
 
 
 @dataclass(slots=True)

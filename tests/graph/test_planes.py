@@ -16,8 +16,8 @@ from w2e_bridge.graph.planes import (
     plain_layout,
     plain_storage,
     sane,
-    unpack,
 )
+from w2e_bridge.graph.unpack import unpack
 from w2e_bridge.ir.codes import Float, Integer
 from w2e_bridge.ir.encoding import FLOAT32, WHOLE, Encoding
 from w2e_bridge.ir.plain import PLAIN

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from w2e_bridge.errors import UsageError
-from w2e_bridge.graph.planes import unpack
+from w2e_bridge.graph.unpack import unpack
 from w2e_bridge.numerics.bits import pack_rows, packed_bytes
 
 

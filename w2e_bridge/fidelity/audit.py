@@ -15,7 +15,7 @@ from w2e_bridge.ir.tensor import CHUNK_ELEMENTS, Tensor
 from w2e_bridge.loss import Grade
 from w2e_bridge.negotiation.decision import Decision, Decisions
 
-_SAMPLE_ELEMENTS = 1 << 14
+_SAMPLE_ELEMENTS = 1 << 13
 _RANDOM_SPANS = 2
 
 

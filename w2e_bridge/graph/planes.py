@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from w2e_bridge.graph.unpack import unpack
 from w2e_bridge.ir.codes import CodeMap, Integer
 from w2e_bridge.ir.encoding import WHOLE, Encoding
 from w2e_bridge.ir.layout import Layout
@@ -72,42 +72,6 @@ class Matrix:
             flat = unpack(packed.reshape(1, -1), width, skip=first % 8)
             values = flat[:, : count * self.columns]
         return _typed(np.ascontiguousarray(values), self.codes).reshape(count, self.columns)
-
-
-def unpack(packed: Bytes, width: int, skip: int = 0) -> AnyArray:
-    """Unsigned codes of `width` bits, low bits first; a rest of bits too few for a code is left out.
-
-    Args:
-        packed: (rows, bytes) uint8.
-        width: of a code.
-        skip: bits before the first code of each row.
-
-    Returns:
-        (rows, codes) in the smallest unsigned type.
-    """
-    rows = packed.shape[0]
-    if width % 8 == 0:
-        return packed.view(f"<u{width // 8}")
-    if width in (1, 2, 4) and skip % width == 0:
-        codes = np.take(_codes_of_bytes(width), packed).view(np.uint8)
-        return codes.reshape(rows, packed.shape[1] * (8 // width))[:, skip // width :]
-    bits = np.unpackbits(packed, axis=1, bitorder="little")[:, skip:]
-    count = bits.shape[1] // width
-    grouped = bits[:, : count * width].reshape(rows, count, width)
-    size = 1 << (-(-width // 8) - 1).bit_length()  # bytes of the numpy type
-    wide = np.zeros((rows, count, size), np.uint8)
-    part = np.packbits(grouped, axis=2, bitorder="little")
-    wide[:, :, : part.shape[2]] = part
-    joined: AnyArray = wide.view(f"<u{size}")
-    return joined.reshape(rows, count)
-
-
-@cache
-def _codes_of_bytes(width: int) -> AnyArray:
-    """For each byte its codes, as one integer of as many bytes."""
-    shifts = np.arange(0, 8, width, dtype=np.uint8)
-    every = np.arange(256, dtype=np.uint8)[:, None] >> shifts & np.uint8((1 << width) - 1)
-    return np.ascontiguousarray(every).view(f"<u{8 // width}").reshape(-1)
 
 
 def _typed(codes: AnyArray, kind: CodeMap) -> AnyArray:
