@@ -10,7 +10,7 @@ from w2e_bridge.formats.spec import OptionValue
 from w2e_bridge.ir.codes import Integer
 from w2e_bridge.ir.encoding import FLOAT64, Encoding
 from w2e_bridge.ir.model import Model, Origin, Remark
-from w2e_bridge.ir.records import TokenizerLike
+from w2e_bridge.ir.records import Hints, TokenizerLike
 from w2e_bridge.ir.tensor import PackedStorage, Tensor
 from w2e_gguf.architecture import ARCHITECTURE, architecture_of
 from w2e_gguf.container import TensorInfo
@@ -27,6 +27,9 @@ _BY_ARCHITECTURE = {"clip": "projector", "controlvector": "adapter"}
 _NETWORKS = ("model", "vocabulary")
 _SPLIT = (NUMBER, COUNT, TENSORS)
 _TOKENIZER = "tokenizer."
+_SAMPLING = "general.sampling."
+_SAMPLING_NAMES = {"temp": "temperature", "penalty_repeat": "repetition_penalty"}
+"""Keys after `general.sampling.` whose names in the field are others."""
 
 
 def lift(path: Path, options: Mapping[str, OptionValue]) -> Model:
@@ -53,6 +56,7 @@ def lift(path: Path, options: Mapping[str, OptionValue]) -> Model:
         architecture=architecture,
         tokenizer=tokenizer,
         metadata=Metadata(keys),
+        hints=_sampling(keys),
         kind=kind,
         origin=Origin(
             format="gguf", path=str(path), nbytes=sum(part.source.size for part in parts)
@@ -65,6 +69,18 @@ def _keys(parts: tuple[Part, ...]) -> dict[str, Value]:
     """The keys of the model; those that say how it was split go with the split."""
     keys = dict(parts[0].header.keys)
     return keys if len(parts) == 1 else {k: v for k, v in keys.items() if k not in _SPLIT}
+
+
+def _sampling(keys: Mapping[str, Value]) -> Hints:
+    """How the makers advise to sample, as hints: `sampling.temperature`, `sampling.top_p` and so on."""
+    names = {key: key.removeprefix(_SAMPLING) for key in keys if key.startswith(_SAMPLING)}
+    return Hints(
+        values={
+            f"sampling.{_SAMPLING_NAMES.get(name, name)}": value
+            for key, name in names.items()
+            if isinstance(value := keys[key].data, int | float | str)
+        }
+    )
 
 
 def _kind(keys: Mapping[str, Value], directory: tuple[TensorInfo, ...]) -> str:

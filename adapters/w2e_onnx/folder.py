@@ -11,8 +11,11 @@ USUAL = "model.onnx"
 
 
 def accepts(path: Path) -> bool:
-    """Whether a folder holds an ONNX model."""
-    return _model_in(path) is not None
+    """Whether a folder holds an ONNX model; no of a folder that can't be looked into."""
+    try:
+        return _model_in(path) is not None
+    except OSError:
+        return False
 
 
 def model_file(path: Path) -> Path:
@@ -23,11 +26,10 @@ def model_file(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    found = _model_in(path)
+    found = _model_in(path) if accepts(path) else None
     if found is None:
-        raise FormatError(
-            Where(path=path), f"expected one .onnx file or '{USUAL}'", "name the file itself"
-        )
+        problem = f"expected one .onnx file or '{USUAL}'"
+        raise FormatError(Where(path=path), problem, "name the file itself")
     return found
 
 

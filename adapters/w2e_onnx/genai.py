@@ -9,6 +9,8 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from w2e_bridge.formats.output import OutputFile, small_file
 from w2e_bridge.ir.architecture import Architecture
 from w2e_bridge.ir.model import Model
@@ -32,35 +34,57 @@ def settings(model: Model, stem: str) -> list[OutputFile]:
     architecture = model.architecture
     if architecture is None:
         return []
-    tokens = special_tokens(model)
+    tokens, sampling = special_tokens(model), _sampling(model)
     files = {
-        "genai_config.json": _genai(architecture, tokens, stem),
-        "config.json": _config(architecture, tokens, model),
-        "generation_config.json": _generation(tokens),
+        "genai_config.json": _genai(architecture, tokens, sampling, stem),
+        "config.json": _config(architecture, tokens),
+        "generation_config.json": _generation(tokens, sampling),
     }
     return [small_file(name, _json(content)) for name, content in files.items()]
 
 
 def special_tokens(model: Model) -> dict[str, int | list[int]]:
-    """Ids of the tokens that begin and end a text, as far as the vocabulary says."""
-    vocabulary = getattr(model.tokenizer, "vocabulary", None)
-    if vocabulary is None:
-        return {}
-    found: dict[str, int | list[int]] = {}
-    for key in ("bos", "eos", "pad"):
-        value = getattr(vocabulary, key, None)
-        if isinstance(value, int) and value >= 0:
-            found[key] = value
-    ends = [getattr(vocabulary, key, None) for key in ("eos", "eot", "eom")]
-    stop = list(dict.fromkeys(e for e in ends if isinstance(e, int) and e >= 0))
-    if stop:
-        found["stop"] = stop if len(stop) > 1 else stop[0]
+    """Ids of the tokens that begin, end and pad a text, as far as the vocabulary says.
+
+    `eos` is a list where further tokens end a turn.
+    """
+    special: Mapping[str, int] = getattr(
+        getattr(model.tokenizer, "vocabulary", None), "special", {}
+    )
+    found: dict[str, int | list[int]] = {k: special[k] for k in ("bos", "pad") if k in special}
+    ends = list(dict.fromkeys(special[k] for k in ("eos", "eot", "eom") if k in special))
+    if ends:
+        found["eos"] = ends if len(ends) > 1 else ends[0]
+        found.setdefault("pad", ends[0])
     return found
 
 
-def _genai(a: Architecture, tokens: Mapping[str, int | list[int]], stem: str) -> dict[str, object]:
-    stop = tokens.get("stop", 0)
-    pad = tokens.get("pad", stop if isinstance(stop, int) else stop[0])
+SAMPLING = ("temperature", "top_k", "top_p", "repetition_penalty")
+"""Hints `sampling.*` that onnxruntime-genai and Hugging Face read under the same names."""
+
+
+def _sampling(model: Model) -> dict[str, object]:
+    values = {name: model.hints.values.get(f"sampling.{name}") for name in SAMPLING}
+    return {name: shortest(value) for name, value in values.items() if value is not None}
+
+
+def effects(model: Model) -> tuple[tuple[str, str], ...]:
+    """What became of each hint."""
+    applied = {f"sampling.{name}" for name in SAMPLING} if model.architecture else set[str]()
+    return tuple((k, "applied" if k in applied else "ignored") for k in model.hints.values)
+
+
+def shortest(value: object) -> object:
+    """A float that came from float32 as the shortest decimal that is the same float32."""
+    return float(str(np.float32(value))) if isinstance(value, float) else value
+
+
+def _genai(
+    a: Architecture,
+    tokens: Mapping[str, int | list[int]],
+    sampling: Mapping[str, object],
+    stem: str,
+) -> dict[str, object]:
     decoder = {
         "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
         "filename": f"{stem}.onnx",
@@ -81,41 +105,28 @@ def _genai(a: Architecture, tokens: Mapping[str, int | list[int]], stem: str) ->
         "num_hidden_layers": a.layers,
         "num_key_value_heads": a.kv_heads[0],
     }
-    return {
-        "model": {
-            "bos_token_id": tokens.get("bos", stop if isinstance(stop, int) else stop[0]),
-            "context_length": a.context,
-            "decoder": decoder,
-            "eos_token_id": stop,
-            "pad_token_id": pad,
-            "type": a.family if a.family in GENAI_TYPES else "llama",
-            "vocab_size": a.vocabulary,
-        },
-        "search": {
-            "diversity_penalty": 0.0,
-            "do_sample": False,
-            "early_stopping": True,
-            "length_penalty": 1.0,
-            "max_length": a.context,
-            "min_length": 0,
-            "no_repeat_ngram_size": 0,
-            "num_beams": 1,
-            "num_return_sequences": 1,
-            # One cache buffer for past and present needs every layer to have the same shape.
-            "past_present_share_buffer": len(set(a.kv_heads)) == 1,
-            "repetition_penalty": 1.0,
-            "temperature": 1.0,
-            "top_k": 1,
-            "top_p": 1.0,
-        },
+    network: dict[str, object] = {
+        "type": a.family if a.family in GENAI_TYPES else "llama",
+        "vocab_size": a.vocabulary,
+        "context_length": a.context,
+        "decoder": decoder,
     }
+    search: dict[str, object] = {
+        "do_sample": bool(sampling),
+        "max_length": a.context,
+        "num_beams": 1,
+        # One cache buffer for past and present needs every layer to have the same shape.
+        "past_present_share_buffer": len(set(a.kv_heads)) == 1,
+    }
+    return {"model": network | _ids(tokens), "search": search | dict(sampling)}
 
 
-def _config(
-    a: Architecture, tokens: Mapping[str, int | list[int]], model: Model
-) -> dict[str, object]:
+def _ids(tokens: Mapping[str, int | list[int]]) -> dict[str, object]:
+    return {f"{role}_token_id": ids for role, ids in tokens.items()}
+
+
+def _config(a: Architecture, tokens: Mapping[str, int | list[int]]) -> dict[str, object]:
     kind, name = HUGGING_FACE.get(a.family, (a.family, ""))
-    roles = a.roles
     config: dict[str, object] = {
         "architectures": [name] if name else [],
         "model_type": kind,
@@ -127,21 +138,20 @@ def _config(
         "num_key_value_heads": a.kv_heads[0],
         "head_dim": a.head_size,
         "max_position_embeddings": a.context,
-        "rms_norm_eps": a.norm_epsilon,
-        "rope_theta": a.rope.base if a.rope else None,
-        "tie_word_embeddings": "output.weight" not in roles,
-        "bos_token_id": tokens.get("bos"),
-        "eos_token_id": tokens.get("stop"),
-        "sliding_window": a.window,
-        "attn_logit_softcapping": a.attention_softcap or None,
-        "final_logit_softcapping": a.logit_softcap or None,
+        "rms_norm_eps": shortest(a.norm_epsilon),
+        "rope_theta": shortest(a.rope.base) if a.rope else None,
+        "tie_word_embeddings": "output.weight" not in a.roles,
+        "sliding_window": a.window or None,
+        "attn_logit_softcapping": shortest(a.attention_softcap) or None,
+        "final_logit_softcapping": shortest(a.logit_softcap) or None,
     }
-    return {key: value for key, value in config.items() if value is not None}
+    return {k: v for k, v in config.items() if v is not None} | _ids(tokens)
 
 
-def _generation(tokens: Mapping[str, int | list[int]]) -> dict[str, object]:
-    names = {"bos": "bos_token_id", "stop": "eos_token_id", "pad": "pad_token_id"}
-    return {names[key]: tokens[key] for key in names if key in tokens}
+def _generation(
+    tokens: Mapping[str, int | list[int]], sampling: Mapping[str, object]
+) -> dict[str, object]:
+    return _ids(tokens) | ({"do_sample": True, **sampling} if sampling else {})
 
 
 def companions(model: Model) -> tuple[tuple[Callable[[Path], list[str]], ...], tuple[Ignored, ...]]:

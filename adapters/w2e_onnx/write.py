@@ -30,6 +30,9 @@ NEWER = {"Attention", "RotaryEmbedding", "RMSNormalization"}
 MANIFEST = "w2e.manifest"
 """Key of the model-level metadata that says where each tensor of the source is."""
 
+ELSEWHERE = ("tokenizer.", "gguf.types")
+"""Metadata that is in the tokenizer's files, or says nothing outside of its own format."""
+
 
 def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     """Plan `{stem}.onnx`, its data file and what a language model needs beside it.
@@ -53,6 +56,7 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     pack_queries(graph)
     drop_unused(graph)
     _finish(work, weights)
+    _describe(work, model, weights)
     files = [
         small_file(
             "{stem}.onnx", ir.serde.serialize_model(work).SerializeToString(deterministic=True)
@@ -67,6 +71,7 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
         files=tuple(file for file in files if file.nbytes),
         companions=companions,
         ignored=ignored,
+        hints=genai.effects(model),
         summary=_summary(decisions, mode),
     )
 
@@ -87,7 +92,15 @@ def _finish(work: ir.Model, weights: Weights) -> None:
     graph.opset_imports.clear()
     graph.opset_imports.update(versions | {d: 1 for d in sorted(domains) if d})
     work.ir_version = NEWER_IR_VERSION if newer else IR_VERSION
+
+
+def _describe(work: ir.Model, model: Model, weights: Weights) -> None:
+    """Metadata of the source, under its own keys, and where each of its tensors is."""
     work.producer_name = "w2e-bridge"
+    for key in model.metadata:
+        if not key.startswith(ELSEWHERE):
+            value = model.metadata[key]
+            work.metadata_props[key] = value if isinstance(value, str) else json.dumps(value)
     manifest = {"tensors": weights.manifest, "version": 1}
     work.metadata_props[MANIFEST] = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
 

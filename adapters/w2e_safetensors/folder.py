@@ -11,8 +11,11 @@ USUAL = "model.w2e.safetensors"
 
 
 def accepts(path: Path) -> bool:
-    """Whether a folder holds safetensors."""
-    return any(entry.name.endswith(".safetensors") for entry in path.iterdir())
+    """Whether a folder holds safetensors; no of a folder that can't be looked into."""
+    try:
+        return any(entry.name.endswith(".safetensors") for entry in path.iterdir())
+    except OSError:
+        return False
 
 
 def model_file(path: Path) -> Path:
@@ -25,7 +28,8 @@ def model_file(path: Path) -> Path:
         return path
     if (path / USUAL).is_file():
         return path / USUAL
-    found = [entry for entry in path.iterdir() if entry.name.endswith(".w2e.safetensors")]
+    there = path.iterdir() if accepts(path) else ()
+    found = [entry for entry in there if entry.name.endswith(".w2e.safetensors")]
     if len(found) != 1:
         raise UnsupportedError(
             f"{path}: checkpoints are not supported yet, only canonical files ({USUAL})"
