@@ -14,7 +14,7 @@ the order `(float32(code) - zero) * float32(scale) + float32(bias)`, a second le
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from w2e_bridge.ir.codes import CodeMap, Float, Integer, VectorTable
 
@@ -192,8 +192,3 @@ def zero_point(bits: int, *, signed: bool = False) -> Offset:
 def constant_zero(value: int) -> Offset:
     """An implied zero point."""
     return Offset(kind=OffsetKind.ZERO_POINT, constant=value)
-
-
-def without_offset(encoding: Encoding) -> Encoding:
-    """The same encoding with its offset taken away."""
-    return replace(encoding, offset=None)

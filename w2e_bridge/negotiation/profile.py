@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -53,7 +52,6 @@ class Form:
             row; `()` = any extent; ignored for plain codes.
         scale: how it stores scales; None = plain numbers without scale.
         offset: how it stores offsets.
-        signed_scale: whether a scale may be zero or negative.
         overhead: further bits a weight that this form costs beyond the encoding's own.
         cost: time a weight, relative, to decide between forms of equal size.
         activations: under which of the request's activation modes the form may be used.
@@ -69,7 +67,6 @@ class Form:
     blocks: tuple[int, ...] = ()
     scale: Encoding | None = FLOAT32
     offset: OffsetForm = OffsetForm.NONE
-    signed_scale: bool = True
     overhead: float = 0.0
     cost: float = 1.0
     activations: frozenset[str] = frozenset({"int8", "float"})
@@ -109,11 +106,6 @@ class Profile:
 def stored_bits(form: Form, target: Encoding, columns: int) -> float:
     """Bits a weight that a form takes for an encoding, with the form's own overhead."""
     return target.bits_per_weight(max(1, columns)) + form.overhead
-
-
-def whole_blocks(columns: int, block: int) -> int:
-    """How many blocks cover a row; the last one may be short."""
-    return math.ceil(columns / block) if block else 1
 
 
 KINDS: Mapping[OffsetForm, OffsetKind | None] = {
