@@ -243,7 +243,7 @@ def test_what_holds_no_network_does_not_become_one(
 
     (box, *_) = w2e_toy.codec.profiles().values()
     monkeypatch.setattr(w2e_toy.codec, "profiles", lambda: {"box": replace(box, needs_graph=True)})
-    with pytest.raises(UnsupportedError, match=r"bear\.toy: holds no network but a vocabulary"):
+    with pytest.raises(UnsupportedError, match=r"bear\.toy: this is of kind 'vocabulary'"):
         api.convert(bear, to="toy", out="x")
 
 

@@ -14,7 +14,6 @@ from w2e_bridge.errors import (
     FormatError,
     LossError,
     OutputError,
-    UnsupportedError,
     UsageError,
     Where,
 )
@@ -137,8 +136,6 @@ def lower(model: Model, wishes: Wishes, progress: Progress | None = None) -> Rep
     profile = _profile(target, wishes.profile)
     values = resolve(target, "lower", wishes.options, profile.options)
     request = Request(profile=profile.name, options=values, stem=place.stem)
-    if model.kind != "model" and profile.needs_graph:
-        raise UnsupportedError(f"{source}: holds no network but a {model.kind}: nothing to run")
     plan = _plan(model, target, profile, request)
     report = replace(plan.report(), source=source.name or source.resolve().name, target=target.name)
     try:

@@ -10,5 +10,6 @@ FORMAT = Format(
     lift="w2e_gguf.read:lift",
     lower="w2e_gguf.write:lower",
     profiles="w2e_gguf.profiles:profiles",
+    encodings="w2e_gguf.profiles:encodings",
     docs="https://github.com/ggml-org/ggml/blob/master/docs/gguf.md",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from w2e_bridge.ir.codes import Float, Integer
+from w2e_bridge.ir.encoding import Encoding
 from w2e_bridge.negotiation.profile import Form, Profile, Role
 from w2e_gguf.blocks.table import TYPES, GgmlType
 
@@ -28,3 +29,8 @@ def profiles() -> Mapping[str, Profile]:
     forms = tuple(map(_form, TYPES.values()))
     gguf = Profile(name="gguf", title="GGUF (llama.cpp)", forms=forms, needs_graph=False)
     return {gguf.name: gguf}
+
+
+def encodings() -> Mapping[str, Encoding]:
+    """What each ggml type is, by name."""
+    return {row.name: row.layout.encoding for row in TYPES.values()}

@@ -49,7 +49,7 @@ def test_a_graph_that_is_there_stays() -> None:
 @pytest.mark.parametrize("kind", ["vocabulary", "imatrix", "adapter", "projector"])
 def test_no_network(kind: str) -> None:
     model = replace(tiny("llama").model(), kind=kind, origin=ORIGIN)
-    assert refusal(model) == f"dir/f.gguf: holds no network but a {kind}: nothing to run"
+    assert refusal(model) == f"dir/f.gguf: this is of kind '{kind}', no network to run"
 
 
 def test_no_hyper_parameters() -> None:

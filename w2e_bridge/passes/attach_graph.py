@@ -27,7 +27,7 @@ class AttachGraph(Pass):
         """
         origin = model.origin.path if model.origin else "model"
         if model.kind != "model":
-            raise refusal(origin, f"holds no network but a {model.kind}: nothing to run")
+            raise refusal(origin, f"this is of kind '{model.kind}', no network to run")
         if model.graph is not None:
             return PassResult(model=model)
         if model.architecture is None:

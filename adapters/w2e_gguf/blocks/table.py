@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from w2e_bridge.ir.codes import Integer, VectorTable
@@ -37,6 +37,7 @@ class GgmlType:
         elements: weights in a block.
         codec: how a block is packed.
         form: its encoding, or what makes it where a codebook must be loaded first.
+        redundant: several blocks mean the same: sums beside the codes, or more bytes than trits.
     """
 
     id: int
@@ -44,6 +45,7 @@ class GgmlType:
     elements: int
     codec: Codec
     form: Encoding | Callable[[], Encoding]
+    redundant: bool = False
 
     @property
     def bytes(self) -> int:
@@ -67,6 +69,7 @@ class GgmlType:
             bytes=self.bytes,
             unpack=self.codec.unpack,
             pack=pack,
+            redundant=self.redundant,
         )
 
 
@@ -74,6 +77,10 @@ def _type(
     number: int, name: str, elements: int, codec: Codec, form: Encoding | Callable[[], Encoding]
 ) -> GgmlType:
     return GgmlType(id=number, name=name, elements=elements, codec=codec, form=form)
+
+
+def _redundant(row: GgmlType) -> GgmlType:
+    return replace(row, redundant=True)
 
 
 def _signed(bits: int, block: int, scale: Encoding = FLOAT16) -> Encoding:
@@ -124,13 +131,13 @@ _ROWS = (
     _type(6, "Q5_0", 32, legacy.Q5_0, _signed(5, 32)),
     _type(7, "Q5_1", 32, legacy.Q5_1, _affine(5, 32, _BIAS)),
     _type(8, "Q8_0", 32, legacy.Q8_0, _signed(8, 32)),
-    _type(9, "Q8_1", 32, legacy.Q8_1, _signed(8, 32, FLOAT32)),
+    _redundant(_type(9, "Q8_1", 32, legacy.Q8_1, _signed(8, 32, FLOAT32))),
     _type(10, "Q2_K", 256, kquant.Q2_K, _affine(2, 16, _MINIMUM, _UINT4_16)),
     _type(11, "Q3_K", 256, kquant.Q3_K, _signed(3, 16, _INT6_16)),
     _type(12, "Q4_K", 256, kquant.Q4_K, _affine(4, 32, _MINIMUM, _UINT6_8)),
     _type(13, "Q5_K", 256, kquant.Q5_K, _affine(5, 32, _MINIMUM, _UINT6_8)),
     _type(14, "Q6_K", 256, kquant.Q6_K, _signed(6, 16, _INT8_16)),
-    _type(15, "Q8_K", 256, kquant.Q8_K, _signed(8, 256, FLOAT32)),
+    _redundant(_type(15, "Q8_K", 256, kquant.Q8_K, _signed(8, 256, FLOAT32))),
     _type(16, "IQ2_XXS", 256, iquant.IQ2_XXS, _grid("iq2_xxs", 32, _IQ2_8)),
     _type(17, "IQ2_XS", 256, iquant.IQ2_XS, _grid("iq2_xs", 16, _IQ2_16)),
     _type(18, "IQ3_XXS", 256, iquant.IQ3_XXS, _grid("iq3_xxs", 32, _IQ3_XXS_8)),
@@ -146,7 +153,7 @@ _ROWS = (
     _type(28, "F64", 1, plain.F64, FLOAT64),
     _type(29, "IQ1_M", 256, iquant.IQ1_M, _grid("iq1", 16, _IQ1_16, _shift(8))),
     _type(30, "BF16", 1, plain.BF16, BFLOAT16),
-    _type(34, "TQ1_0", 256, ternary.TQ1_0, _signed(2, 256)),
+    _redundant(_type(34, "TQ1_0", 256, ternary.TQ1_0, _signed(2, 256))),
     _type(35, "TQ2_0", 256, ternary.TQ2_0, _from_minus_one(256)),
     _type(39, "MXFP4", 32, micro.MXFP4, blocked(micro.E2M1_DOUBLED, 32, _E8M0)),
     _type(40, "NVFP4", 64, micro.NVFP4, blocked(micro.E2M1_DOUBLED, 16, _UE4M3)),

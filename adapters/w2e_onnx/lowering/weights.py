@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.formats.output import Buffer
 from w2e_bridge.graph.weights import DTYPES, weights_of
 from w2e_bridge.ir.codes import Integer
@@ -90,7 +91,7 @@ class Weights:
         if first.minimums is not None:
             op += "Minimums"
             arrays.append(first.minimums.value)
-            attributes |= {"blocks": [0, 0, -1, first.block], "centre": float(centre or 0)}
+            attributes |= {"blocks": _blocked(x, first.block), "centre": float(centre or 0)}
         self.functions.add(op)
         return [node(DOMAIN, op, [x, *arrays], attributes, name)]
 
@@ -119,12 +120,15 @@ class Weights:
         if first.minimums is not None:
             op += "Minimums"
             arrays.append(first.minimums.value)
-            attributes |= {"blocks": [0, 0, -1, first.block], "rows": [0, 0, -1]}
+            rank = 2 if ids.shape is None else len(ids.shape)
+            attributes |= {"blocks": [0] * rank + [-1, first.block], "rows": [0] * rank + [-1]}
         self.functions.add(op)
         return [node(DOMAIN, op, [*arrays, ids], attributes, name)]
 
     def _flat(self, blocks: Blocks) -> ir.Value:
         """The codes as GatherBlockQuantized wants them, (rows, bytes): the same bytes of the file."""
+        if blocks.columns % blocks.block:
+            raise UnsupportedError(f"'{blocks.name}': rows to look up are no whole blocks")
         name = f"{blocks.name}.rows"
         if name in self.graph.initializers:
             return self.graph.initializers[name]
@@ -212,6 +216,12 @@ def _weight_name(user: ir.Node) -> str | None:
         if turned is not None:
             return given(turned, 0).name
     return None
+
+
+def _blocked(x: ir.Value, block: int) -> list[int]:
+    """The shape that cuts the last axis of an activation into blocks, as Reshape says it."""
+    rank = 3 if x.shape is None else len(x.shape)
+    return [0] * (rank - 1) + [-1, block]
 
 
 def _group_name(users: Iterable[ir.Node]) -> str:
