@@ -92,7 +92,7 @@ def test_more_loss_than_accepted_writes_nothing(bear: Path, tmp_path: Path) -> N
     with pytest.raises(LossError) as caught:
         api.convert(bear, to="toy", profile="bare")
     assert str(caught.value) == snapshot(
-        "bear.toy: 1 of 2 tensors would be worse than --fidelity exact: w (float: stored as float32: f32 holds plain numbers); --allow-float would let them through"
+        "bear.toy: 1 of 2 tensors would be worse than --fidelity exact: w (float: stored as float32: no form for quantized weights in this place); --allow-float would let them through"
     )
     assert names(tmp_path) == ["bear.toy"]
     report = api.convert(bear, to="toy", profile="bare", allow_float=True)

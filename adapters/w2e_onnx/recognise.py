@@ -86,8 +86,8 @@ class Recogniser:
         """Put plain operators in the place of a node.
 
         before: MatMulNBits(x, codes, scale, zero point), or a kin of it.
-        after:  MatMul(x, Transpose(W)), or Gather(W, ids); W the concatenation of several tensors where
-            the manifest says so.
+        after:  MatMul(x, Transpose(W)), or Gather(W, ids); where the manifest says that W is several
+            tensors, the products of each, concatenated.
         why exact: W decodes to what the node multiplies with.
 
         Raises:
@@ -107,9 +107,8 @@ class Recogniser:
         home = needed(
             node, kind.planes[0][0]
         ).graph  # where the codes are: all that read them see it
-        new = self.weight(home if isinstance(home, ir.Graph) else graph, matrix)
-        weight = new[-1].outputs[0] if new else self.placed[matrix.name][1][0]
-        new += _gathered(weight, data) if kind.gather else _multiplied(weight, data)
+        stubs = self.stubs(home if isinstance(home, ir.Graph) else graph, matrix)
+        new = _gathered(stubs, data) if kind.gather else _multiplied(stubs, data)
         bias = given(node, kind.bias)
         if bias is not None:
             new.append(ir.node("Add", [new[-1].outputs[0], bias]))
@@ -132,14 +131,13 @@ class Recogniser:
         found = self.editor.model.functions.get(node.op_identifier())
         return found is not None and _shape_of(found) == _shape_of(function(node.op_type))
 
-    def weight(self, graph: ir.Graph, matrix: Tensor) -> list[ir.Node]:
-        """Register a matrix, its rows as tensors of the source; nodes that join them if they are several."""
+    def stubs(self, graph: ir.Graph, matrix: Tensor) -> list[ir.Value]:
+        """Register a matrix, its rows as tensors of the source; their values, in order."""
         known = self.placed.get(matrix.name)
         if known is None or not _same(known[0], matrix):
             stubs = [self.editor.register(graph, part) for part in self.parts(matrix)]
             self.placed[matrix.name] = (matrix, stubs)
-        stubs = self.placed[matrix.name][1]
-        return [ir.node("Concat", stubs, {"axis": 0})] if len(stubs) > 1 else []
+        return self.placed[matrix.name][1]
 
     def parts(self, matrix: Tensor) -> list[Tensor]:
         """The tensors whose rows a matrix holds, in order."""
@@ -147,13 +145,19 @@ class Recogniser:
         return [sliced(matrix, name, start, stop) for name, start, stop in rows] or [matrix]
 
 
-def _multiplied(weight: ir.Value, x: ir.Value) -> list[ir.Node]:
-    turned = ir.node("Transpose", [weight], {"perm": [1, 0]})
-    return [turned, ir.node("MatMul", [x, turned.outputs[0]])]
+def _multiplied(weights: list[ir.Value], x: ir.Value) -> list[ir.Node]:
+    nodes, products = [], []
+    for weight in weights:
+        turned = ir.node("Transpose", [weight], {"perm": [1, 0]})
+        nodes += [turned, ir.node("MatMul", [x, turned.outputs[0]])]
+        products.append(nodes[-1].outputs[0])
+    return nodes if len(weights) == 1 else [*nodes, ir.node("Concat", products, {"axis": -1})]
 
 
-def _gathered(weight: ir.Value, ids: ir.Value) -> list[ir.Node]:
-    return [ir.node("Gather", [weight, ids], {"axis": 0})]
+def _gathered(weights: list[ir.Value], ids: ir.Value) -> list[ir.Node]:
+    nodes = [ir.node("Concat", weights, {"axis": 0})] if len(weights) > 1 else []
+    table = nodes[-1].outputs[0] if nodes else weights[0]
+    return [*nodes, ir.node("Gather", [table, ids], {"axis": 0})]
 
 
 def _name(nodes: list[ir.Node], base: str, editor: Editor) -> None:

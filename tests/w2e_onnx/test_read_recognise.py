@@ -199,7 +199,7 @@ def test_rows_of_several_tensors(tmp_path: Path) -> None:
     assert {name: one.shape for name, one in model.tensors.items()} == {
         "q": (3, 64), "k": (2, 64), "a": (1, 2), "b": (2, 2),
     }  # fmt: skip
-    assert operators(model)[-3:] == ["Concat", "Transpose", "MatMul"]
+    assert operators(model)[-3:] == ["Transpose", "MatMul", "Concat"]
     assert "w2e.manifest" not in model.metadata
     whole = merged(tmp_path, "{}").tensors["q+k"]
     assert same_bits(model.tensors["k"].dequantize(), whole.dequantize()[3:])

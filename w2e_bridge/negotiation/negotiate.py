@@ -71,8 +71,9 @@ def _decide(
         tensor, usable, _why(reasons)
     )
     if best is None:
-        told = f": {_why(reasons)}" if reasons else ""
-        raise UnsupportedError(f"{profile.title} can't hold '{tensor.name}' ({tensor.label}){told}")
+        raise UnsupportedError(
+            f"{profile.title} can't hold '{tensor.name}' ({tensor.label}): {_why(reasons)}"
+        )
     steps = "; ".join(step.name for step in best.steps)
     row = TensorLoss(
         name=tensor.name,
@@ -93,14 +94,15 @@ def _price(candidate: _Candidate, tensor: Tensor) -> tuple[float, float]:
 
 def _why(reasons: Mapping[str, str]) -> str:
     """The first reason stands for all: forms are listed nearest first."""
-    return next(iter(reasons.values()), "")
+    return next(iter(reasons.values()), "no form for quantized weights in this place")
 
 
 def _exact(tensor: Tensor, form: Form, reasons: dict[str, str]) -> _Candidate | None:
     try:
         steps = tuple(_steps(tensor, form))
     except Unreachable as reason:
-        reasons[form.name] = str(reason)
+        if not form.plain:  # that plain numbers are no codes explains nothing
+            reasons[form.name] = str(reason)
         return None
     after = steps[-1].after if steps else tensor.encoding
     return _Candidate(form=form, encoding=after, steps=steps, grade=Grade.EXACT, reason="")
