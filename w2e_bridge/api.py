@@ -17,7 +17,7 @@ from w2e_bridge.errors import (
     UsageError,
     Where,
 )
-from w2e_bridge.fidelity.audit import audit
+from w2e_bridge.fidelity.audit import Audit
 from w2e_bridge.fidelity.compare import Comparison, compare_models
 from w2e_bridge.fidelity.report import Report, Written, to_json, totals
 from w2e_bridge.formats.options import assign, guess, resolve
@@ -26,10 +26,10 @@ from w2e_bridge.formats.registry import load, named, sniff
 from w2e_bridge.formats.sink import Destination, destination, staging
 from w2e_bridge.formats.spec import Format, OptionValue, Request
 from w2e_bridge.ir.model import Model
+from w2e_bridge.ir.tensor import Tensor
 from w2e_bridge.loss import Budget, Grade, Ignored
 from w2e_bridge.negotiation.decision import Decisions
 from w2e_bridge.negotiation.profile import Profile
-from w2e_bridge.stream.flush import flushed
 from w2e_bridge.stream.pipeline import Progress, write
 
 AnyPath = str | PathLike[str]
@@ -216,12 +216,14 @@ def _write(plan: _Plan, place: Destination, report: Report, progress: Progress |
         for companion in plan.output.companions:  # first: small, and their names are checked too
             companion(folder)
         place.check([path.name for path in folder.iterdir()], source)
-        write(plan.output, folder, name=place.name, progress=progress)
         text = to_json(report.document()) + "\n"
         (folder / place.report).write_text(text, encoding="utf-8", newline="\n")
-        if report.audit != "none":
-            with flushed(folder):  # the disk works while the audit computes
-                _audit(plan, folder / names[0], full=report.audit == "full")
+        audit = None if report.audit == "none" else _audit(plan, folder / names[0], report.audit)
+        # A tensor is read back as soon as it is written: the disk is the slower one of the two.
+        check = None if audit is None else audit.check
+        write(plan.output, folder, name=place.name, progress=progress, written=check)
+        if audit is not None:
+            audit.finish()
         sizes = {
             path.relative_to(folder).as_posix(): path.stat().st_size
             for path in sorted(folder.rglob("*"))
@@ -231,14 +233,18 @@ def _write(plan: _Plan, place: Destination, report: Report, progress: Progress |
     return replace(report, files=tuple(Written(name=n, nbytes=sizes[n]) for n in order))
 
 
-def _audit(plan: _Plan, path: Path, *, full: bool) -> None:
-    try:
-        written = _lift(path, plan.target, resolve(plan.target, "lift", {}))
-    except BridgeError as error:
-        what = str(error).replace(str(path), path.name)
-        raise DefectError(f"internal defect, please report: can't be read back: {what}") from error
+def _audit(plan: _Plan, path: Path, extent: str) -> Audit:
+    def read_back() -> Mapping[str, Tensor]:
+        try:
+            return _lift(path, plan.target, resolve(plan.target, "lift", {})).tensors
+        except BridgeError as error:
+            what = str(error).replace(str(path), path.name)
+            raise DefectError(
+                f"internal defect, please report: can't be read back: {what}"
+            ) from error
+
     mine = {name: d for name, d in plan.decisions.items() if name in plan.model.tensors}
-    audit(plan.model.tensors, mine, written.tensors, full=full)
+    return Audit(plan.model.tensors, mine, read_back, full=extent == "full")
 
 
 def _lift(path: Path, spec: Format, options: Mapping[str, OptionValue]) -> Model:

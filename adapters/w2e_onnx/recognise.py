@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import onnx_ir as ir
 
@@ -129,7 +130,7 @@ class Recogniser:
     def is_ours(self, node: ir.Node) -> bool:
         """Whether the function that a node calls is the one that this package writes."""
         found = self.editor.model.functions.get(node.op_identifier())
-        return found is not None and _shape_of(found) == _shape_of(function(node.op_type))
+        return found is not None and _shape_of(found) == _ours(node.op_type)
 
     def stubs(self, graph: ir.Graph, matrix: Tensor) -> list[ir.Value]:
         """Register a matrix, its rows as tensors of the source; their values, in order."""
@@ -167,6 +168,11 @@ def _name(nodes: list[ir.Node], base: str, editor: Editor) -> None:
 
 def _same(a: Tensor, b: Tensor) -> bool:
     return (a.shape, a.encoding, a.dtype) == (b.shape, b.encoding, b.dtype)
+
+
+@cache
+def _ours(name: str) -> list[object]:
+    return _shape_of(function(name))
 
 
 def _shape_of(found: ir.Function) -> list[object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +13,17 @@ from inline_snapshot import snapshot
 
 from tests.fidelity.test_compare import CODES, quantized
 from w2e_bridge.errors import DefectError
-from w2e_bridge.fidelity.audit import audit, sample
+from w2e_bridge.fidelity.audit import Audit, sample
 from w2e_bridge.ir.tensor import Tensor, float32_tensor
 from w2e_bridge.loss import Grade, TensorLoss
-from w2e_bridge.negotiation.decision import Decision
+from w2e_bridge.negotiation.decision import Decision, Decisions
 from w2e_bridge.negotiation.profile import Form, Role
+
+
+def audit(
+    source: Mapping[str, Tensor], decisions: Decisions, written: Mapping[str, Tensor], *, full: bool
+) -> None:
+    Audit(source, decisions, lambda: written, full=full).finish()
 
 
 def decided(tensor: Tensor, grade: Grade = Grade.EXACT) -> Decision:
@@ -73,3 +80,20 @@ def test_a_sample_has_the_ends_and_stays_inside(rows: int, columns: int, name: s
     assert (spans[0][0], spans[-1][1]) == (0, rows)
     assert all(0 <= a <= b <= rows for a, b in spans)
     assert sum(b - a for a, b in spans) * columns <= 4 * max(columns, 1 << 14)
+
+
+def test_a_tensor_is_checked_once_and_what_was_left_out_at_the_end() -> None:
+    source, lifted = quantized("w"), 0
+
+    def lift() -> Mapping[str, Tensor]:
+        nonlocal lifted
+        lifted += 1
+        return {"w": source}
+
+    both = {"w": source, "v": source}
+    audited = Audit(both, {"w": decided(source), "v": decided(source)}, lift, full=True)
+    audited.check("w")
+    audited.check("rope.cos")  # made by the writer: nothing to compare with
+    with pytest.raises(DefectError, match="is not in the output"):
+        audited.finish()
+    assert lifted == 1

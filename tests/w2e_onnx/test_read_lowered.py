@@ -14,7 +14,7 @@ import pytest
 from tests.graph.samples import make_tensor
 from tests.graph.support import same_bits
 from w2e_bridge.errors import FormatError
-from w2e_bridge.fidelity.audit import audit
+from w2e_bridge.fidelity.audit import Audit
 from w2e_bridge.formats.spec import Request
 from w2e_bridge.graph.weights import weight
 from w2e_bridge.ir.codes import Integer
@@ -79,7 +79,7 @@ def lowered(folder: Path, mode: str) -> tuple[Model, Path]:
     output = lower(model, decisions, request)
     write(output, folder, name=lambda name: name.replace("{stem}", "model"))
     found = lift(folder, {})
-    audit(model.tensors, decisions, found.tensors, full=True)
+    Audit(model.tensors, decisions, lambda: found.tensors, full=True).finish()
     return found, folder / "model.onnx"
 
 

@@ -6,8 +6,9 @@ The target's reader shares no code with its writer, so a slip in either shows he
 from __future__ import annotations
 
 import random
+import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from w2e_bridge.errors import DefectError
 from w2e_bridge.fidelity.metrics import Difference, same_bits, values
@@ -16,34 +17,67 @@ from w2e_bridge.loss import Grade
 from w2e_bridge.negotiation.decision import Decision, Decisions
 
 _SAMPLE_ELEMENTS = 1 << 13
-_RANDOM_SPANS = 2
+_RANDOM_SPANS = 1
 
 
-def audit(
-    source: Mapping[str, Tensor], decisions: Decisions, written: Mapping[str, Tensor], *, full: bool
-) -> None:
-    """Compare the decoded values of every tensor of the source with those that were written.
+class Audit:
+    """Compares the decoded values of the source with those that were written, tensor by tensor.
 
-    Where the grade is exact they must be the source's own; else those that negotiation decided on.
-
-    Args:
-        source: the tensors of the source.
-        decisions: what was decided.
-        written: the tensors of the output, lifted again.
-        full: all rows rather than the first, the last and some between.
-
-    Raises:
-        DefectError: they differ.
+    Where the grade is exact they must be the source's own; else those that negotiation decided on. Threads
+    may check different tensors at once.
     """
-    for name, decision in decisions.items():
+
+    def __init__(
+        self,
+        source: Mapping[str, Tensor],
+        decisions: Decisions,
+        lift: Callable[[], Mapping[str, Tensor]],
+        *,
+        full: bool,
+    ) -> None:
+        """An audit of one output.
+
+        Args:
+            source: the tensors of the source.
+            decisions: what was decided on each of them.
+            lift: reads the output back; called once, when the first tensor is checked.
+            full: all rows rather than the first, the last and some between.
+        """
+        self._source, self._decisions, self._lift, self._full = source, decisions, lift, full
+        self._lock = threading.Lock()
+        self._written: Mapping[str, Tensor] | None = None
+        self._checked: set[str] = set()
+
+    def check(self, name: str) -> None:
+        """Check a tensor that is written, if it is one of the source's.
+
+        Raises:
+            DefectError: it differs, or is not there.
+        """
+        decision = self._decisions.get(name)
+        if decision is None:
+            return
         exact = decision.loss.grade is Grade.EXACT
-        expected = source.get(name, decision.tensor) if exact else decision.tensor
-        found = written.get(name)
+        expected = self._source.get(name, decision.tensor) if exact else decision.tensor
+        found = self._output().get(name)
         if found is None:
             raise _defect(decision, "is not in the output")
         if found.elements != expected.elements or found.columns != expected.columns:
             raise _defect(decision, f"has shape {found.shape} in the output, not {expected.shape}")
-        _compare(decision, expected, found, full=full)
+        _compare(decision, expected, found, full=self._full)
+        self._checked.add(name)
+
+    def finish(self) -> None:
+        """Check every tensor that was not checked yet."""
+        for name in self._decisions:
+            if name not in self._checked:
+                self.check(name)
+
+    def _output(self) -> Mapping[str, Tensor]:
+        with self._lock:
+            if self._written is None:
+                self._written = self._lift()
+            return self._written
 
 
 def _compare(decision: Decision, expected: Tensor, found: Tensor, *, full: bool) -> None:

@@ -24,7 +24,8 @@ class Job:
     """A large part of a file, produced by rows in any order and on any thread.
 
     Attributes:
-        name: tensor or group of tensors, for progress and messages.
+        name: of the tensor. All jobs of a tensor bear its name, and no other job does: when they are
+            done, the tensor is written and can be read back.
         rows: how many rows there are.
         columns: weights in a row: decides how many rows make a chunk.
         produce: (start row, stop row) to (offset in the file, bytes) of what those rows become.

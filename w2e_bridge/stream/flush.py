@@ -10,7 +10,6 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from w2e_bridge.errors import OutputError
 
@@ -48,15 +47,3 @@ def flushing(handles: Sequence[int]) -> Iterator[None]:
         thread.join()
     if failed:
         raise OutputError(f"the output can't be written: {failed[0].strerror}")
-
-
-@contextmanager
-def flushed(folder: Path) -> Iterator[None]:
-    """`flushing` over all files of a folder, which nobody writes to any more."""
-    handles = [os.open(path, os.O_RDONLY) for path in sorted(folder.rglob("*")) if path.is_file()]
-    try:
-        with flushing(handles):
-            yield
-    finally:
-        for handle in handles:
-            os.close(handle)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -21,6 +22,9 @@ from w2e_bridge.errors import DefectError, OutputError
 from w2e_bridge.formats.output import Buffer, Job, Output, OutputFile
 from w2e_bridge.ir.tensor import CHUNK_ELEMENTS
 from w2e_bridge.stream.flush import flushing
+
+Written = Callable[[str], None]
+"""Called with the name of a tensor when all of it is written; from any thread, several at once."""
 
 Progress = Callable[[int, int], None]
 """Called with bytes of the source done, and bytes in all; from any thread, one call at a time."""
@@ -35,6 +39,7 @@ def write(
     name: Callable[[str], str] = str,
     threads: int | None = None,
     progress: Progress | None = None,
+    written: Written | None = None,
 ) -> None:
     """Write the files of a plan into a folder.
 
@@ -45,6 +50,7 @@ def write(
         name: fills in the name of a file.
         threads: how many chunks are made at once; None = up to four, as there are processors.
         progress: see `Progress`.
+        written: see `Written`; what it raises ends the writing.
 
     Raises:
         OutputError: there is no room, or the system refuses a write.
@@ -57,7 +63,8 @@ def write(
             for offset, data in file.plan.head:
                 file.write(offset, data, "the head")
         with flushing([file.handle for file in files]):
-            _run(files, threads or min(4, os.cpu_count() or 1), progress)
+            queue = _Queue(files, progress, written)
+            _run(queue, threads or min(4, os.cpu_count() or 1))
 
 
 def require_space(folder: Path, nbytes: int) -> None:
@@ -117,9 +124,13 @@ class _Task:
 class _Queue:
     """The tasks that are left, handed out in order until there are none or it is called off."""
 
-    def __init__(self, files: list[_File], progress: Progress | None) -> None:
+    def __init__(
+        self, files: list[_File], progress: Progress | None, written: Written | None
+    ) -> None:
         self._lock = threading.Lock()
         self._tasks = _tasks(files)
+        self._written = written
+        self._left = Counter(task.job.name for task in _tasks(files))
         self._progress = progress
         self._total = sum(j.nbytes for file in files for j in file.plan.jobs if j.rows)
         self._done = 0
@@ -144,11 +155,15 @@ class _Queue:
             return None if self._off else next(self._tasks, None)
 
     def _finish(self, task: _Task) -> None:
-        if self._progress is None:
-            return
+        name = task.job.name
         with self._lock:
             self._done += task.nbytes
-            self._progress(self._done, self._total)
+            self._left[name] -= 1
+            whole = not self._left[name]
+            if self._progress is not None:
+                self._progress(self._done, self._total)
+        if whole and self._written is not None:
+            self._written(name)
 
 
 def _tasks(files: list[_File]) -> Iterator[_Task]:
@@ -159,8 +174,7 @@ def _tasks(files: list[_File]) -> Iterator[_Task]:
                 yield _Task(file=file, job=job, start=start, stop=min(start + step, job.rows))
 
 
-def _run(files: list[_File], threads: int, progress: Progress | None) -> None:
-    queue = _Queue(files, progress)
+def _run(queue: _Queue, threads: int) -> None:
     with ThreadPoolExecutor(threads, thread_name_prefix="w2e-write") as pool:
         try:
             workers = [pool.submit(queue.work) for _ in range(threads)]
