@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def _why(reasons: Mapping[str, str]) -> str:
 
 def _exact(tensor: Tensor, form: Form, reasons: dict[str, str]) -> _Candidate | None:
     try:
-        steps = tuple(_steps(tensor, form))
+        steps = _steps(tensor.encoding, form)
     except Unreachable as reason:
         if not form.plain:  # that plain numbers are no codes explains nothing
             reasons[form.name] = str(reason)
@@ -108,16 +109,18 @@ def _exact(tensor: Tensor, form: Form, reasons: dict[str, str]) -> _Candidate | 
     return _Candidate(form=form, encoding=after, steps=steps, grade=Grade.EXACT, reason="")
 
 
-def _steps(tensor: Tensor, form: Form) -> tuple[Step, ...]:
+@lru_cache(maxsize=4096)
+def _steps(encoding: Encoding, form: Form) -> tuple[Step, ...]:
+    """The steps to a form; a model has many tensors of few encodings."""
     if form.anything:
         return ()
     if form.encoding is not None:
-        return _as_it_is(tensor.encoding, form)
+        return _as_it_is(encoding, form)
     if form.plain:
-        return _plain(tensor.encoding, form)
-    if tensor.encoding.plain:
-        raise Unreachable(f"{form.name} holds quantized weights, not {tensor.encoding}")
-    return tuple(path(tensor.encoding, form))
+        return _plain(encoding, form)
+    if encoding.plain:
+        raise Unreachable(f"{form.name} holds quantized weights, not {encoding}")
+    return tuple(path(encoding, form))
 
 
 def _as_it_is(encoding: Encoding, form: Form) -> tuple[Step, ...]:

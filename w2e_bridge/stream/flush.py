@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from w2e_bridge.errors import OutputError
 
-_SECONDS = 0.1
+_SECONDS = 0.02
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
 
 
