@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -55,42 +55,42 @@ def negotiate(model: Model, profile: Profile, request: Request) -> Decisions:
     forms = tuple(form for form in profile.forms if mode in form.activations)
     graph = model.graph if profile.needs_graph else None
     roles = roles_of(graph) if graph is not None else dict.fromkeys(model.tensors, EVERYWHERE)
-    return {
-        name: _decide(tensor, roles[name], forms, profile)
-        for name, tensor in model.tensors.items()
-        if name in roles
-    }
+
+    @cache  # a model has many tensors of few kinds
+    def choose(encoding: Encoding, used: frozenset[Role], columns: int) -> _Candidate | str:
+        return _best(encoding, [form for form in forms if used <= form.roles], columns)
+
+    decisions: dict[str, Decision] = {}
+    for name, tensor in model.tensors.items():
+        if name not in roles:
+            continue
+        best = choose(tensor.encoding, roles[name], tensor.columns)
+        if isinstance(best, str):
+            raise UnsupportedError(f"{profile.title} can't hold '{name}' ({tensor.label}): {best}")
+        decisions[name] = _decision(tensor, roles[name], best)
+    return decisions
 
 
-def _decide(
-    tensor: Tensor, roles: frozenset[Role], forms: tuple[Form, ...], profile: Profile
-) -> Decision:
-    usable = [form for form in forms if roles <= form.roles]
+def _best(encoding: Encoding, forms: list[Form], columns: int) -> _Candidate | str:
+    """The cheapest form at the best grade, or why there is none."""
     reasons: dict[str, str] = {}
-    exact = [c for form in usable if (c := _exact(tensor, form, reasons)) is not None]
-    best = min(exact, key=lambda c: _price(c, tensor), default=None) or _as_float(
-        tensor, usable, _why(reasons)
-    )
-    if best is None:
-        raise UnsupportedError(
-            f"{profile.title} can't hold '{tensor.name}' ({tensor.label}): {_why(reasons)}"
-        )
-    steps = "; ".join(step.name for step in best.steps)
+    exact = [c for form in forms if (c := _exact(encoding, form, reasons)) is not None]
+    if exact:
+        return min(exact, key=lambda c: (stored_bits(c.form, c.encoding, columns), c.form.cost))
+    return _as_float(encoding, forms, _why(reasons)) or _why(reasons)
+
+
+def _decision(tensor: Tensor, roles: frozenset[Role], best: _Candidate) -> Decision:
+    form, encoding = best.form, best.encoding
     row = TensorLoss(
         name=tensor.name,
         source_encoding=tensor.label,
-        encoding=f"{best.form.name}: {best.encoding}"
-        if best.encoding.quantized
-        else best.form.name,
+        encoding=f"{form.name}: {encoding}" if encoding.quantized else form.name,
         grade=best.grade,
-        reason=best.reason or steps,
+        reason=best.reason or "; ".join(step.name for step in best.steps),
     )
     held = _rewritten(tensor, best)
-    return Decision(tensor=held, source=tensor.encoding, form=best.form, roles=roles, loss=row)
-
-
-def _price(candidate: _Candidate, tensor: Tensor) -> tuple[float, float]:
-    return stored_bits(candidate.form, candidate.encoding, tensor.columns), candidate.form.cost
+    return Decision(tensor=held, source=tensor.encoding, form=form, roles=roles, loss=row)
 
 
 def _why(reasons: Mapping[str, str]) -> str:
@@ -98,20 +98,18 @@ def _why(reasons: Mapping[str, str]) -> str:
     return next(iter(reasons.values()), "no form for quantized weights in this place")
 
 
-def _exact(tensor: Tensor, form: Form, reasons: dict[str, str]) -> _Candidate | None:
+def _exact(encoding: Encoding, form: Form, reasons: dict[str, str]) -> _Candidate | None:
     try:
-        steps = _steps(tensor.encoding, form)
+        steps = _steps(encoding, form)
     except Unreachable as reason:
         if not form.plain:  # that plain numbers are no codes explains nothing
             reasons[form.name] = str(reason)
         return None
-    after = steps[-1].after if steps else tensor.encoding
+    after = steps[-1].after if steps else encoding
     return _Candidate(form=form, encoding=after, steps=steps, grade=Grade.EXACT, reason="")
 
 
-@lru_cache(maxsize=4096)
 def _steps(encoding: Encoding, form: Form) -> tuple[Step, ...]:
-    """The steps to a form; a model has many tensors of few encodings."""
     if form.anything:
         return ()
     if form.encoding is not None:
@@ -137,12 +135,11 @@ def _plain(encoding: Encoding, form: Form) -> tuple[Step, ...]:
     return ()
 
 
-def _as_float(tensor: Tensor, forms: list[Form], why: str) -> _Candidate | None:
+def _as_float(source: Encoding, forms: list[Form], why: str) -> _Candidate | None:
     """Decoded to float32, the last resort: never silent, since its grade is FLOAT (or of a float: ROUNDING)."""
     form = next((f for f in forms if f.plain and f.codes == FLOAT32.codes), None)
-    if form is None or (isinstance(tensor.encoding.codes, Integer) and tensor.encoding.plain):
+    if form is None or (isinstance(source.codes, Integer) and source.plain):
         return None
-    source = tensor.encoding
 
     def apply(parts: Parts) -> Parts:
         return Parts(codes=decode(source, parts))
