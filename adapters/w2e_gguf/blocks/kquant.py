@@ -6,12 +6,14 @@ ggml/src/ggml-quants.c (`dequantize_row_q2_K`, …).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from w2e_bridge.ir.parts import Parts
 from w2e_gguf.blocks.codec import Codec, Columns, field, scaled
 from w2e_gguf.blocks.columns import Field, Planes, SideBySide, Slices, joined
-from w2e_gguf.blocks.fields import AnyArray, struct
+from w2e_gguf.blocks.fields import AnyArray, Content, Fields, struct
 
 # scales, byte j: scale j low, minimum j high.
 Q2_K = Codec(
@@ -34,16 +36,40 @@ Q3_K = Codec(
 )
 
 
-def _six_bits(name: str, nibble: int, above: str) -> Columns:
+@dataclass(frozen=True, slots=True)
+class SixBits:
     """Eight 6-bit scales (or minimums) in the 12 bytes that both share (`get_scale_min_k4`).
 
     scales[j]  bits 0-5: scale j               bits 6-7: high bits of scale j + 4     ggml: j
     mins[j]    bits 0-5: minimum j             bits 6-7: high bits of minimum j + 4   ggml: j + 4
     both[j]    bits 0-3: low of scale j + 4    bits 4-7: low of minimum j + 4         ggml: j + 8
+
+    Attributes:
+        name: "scales" or "mins".
+        nibble: which bits of `both` are theirs.
     """
-    first = Slices(name, 6)
-    second = joined(Slices("both", 4, (nibble,)), Slices(name, 2, (6,)))
-    return scaled(SideBySide((first, second), (4, 4)), above)
+
+    name: str
+    nibble: int
+
+    def unpack(self, fields: Fields) -> AnyArray:
+        """The eight numbers, (n, 8) uint8."""
+        # Four bytes at a time: the bytes of a word never reach into each other here.
+        own, both = (fields[n].view("<u4")[:, 0] for n in (self.name, "both"))
+        out = np.empty((len(own), 2), "<u4")
+        out[:, 0] = own & np.uint32(0x3F3F3F3F)
+        low, high = both >> np.uint32(self.nibble), own >> np.uint32(2)
+        out[:, 1] = (low & np.uint32(0x0F0F0F0F)) | (high & np.uint32(0x30303030))
+        return out.view(np.uint8)
+
+    def pack(self, values: AnyArray) -> Content:
+        """Their bits of the bytes, zero where the others have theirs."""
+        second = joined(Slices("both", 4, (self.nibble,)), Slices(self.name, 2, (6,)))
+        return SideBySide((Slices(self.name, 6), second), (4, 4)).pack(values)
+
+
+def _six_bits(name: str, nibble: int, above: str) -> Columns:
+    return scaled(SixBits(name, nibble), above)
 
 
 Q4_K = Codec(
