@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -27,11 +28,18 @@ def filled(model: Model) -> bytes:
 class Runner:
     """A session that keeps the cache between calls."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model | Path) -> None:
+        """A session.
+
+        Args:
+            model: with a graph; or the file that it was lowered to.
+        """
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.session = ort.InferenceSession(
-            filled(model), options, providers=["CPUExecutionProvider"]
+            str(model) if isinstance(model, Path) else filled(model),
+            options,
+            providers=["CPUExecutionProvider"],
         )
         self.names = [output.name for output in self.session.get_outputs()]
         self.reset()
