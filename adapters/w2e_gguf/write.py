@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2e_bridge.errors import UnsupportedError
-from w2e_bridge.formats.output import Buffer, Job, Output, OutputFile
+from w2e_bridge.formats.output import Buffer, Job, Output, OutputFile, tensor_job
 from w2e_bridge.formats.spec import Request
 from w2e_bridge.ir.model import Model
 from w2e_bridge.ir.tensor import Tensor
@@ -177,13 +177,7 @@ def _job(entry: _Entry, start: int) -> Job:
     def produce(first: int, last: int) -> Iterator[tuple[int, Buffer]]:
         yield start + entry.offset + first * size, take(first, last)
 
-    return Job(
-        name=tensor.name,
-        rows=tensor.rows,
-        columns=tensor.columns,
-        produce=produce,
-        nbytes=tensor.nbytes,
-    )
+    return tensor_job(tensor, produce)
 
 
 _Take = Callable[[int, int], NDArray[np.uint8]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from w2e_bridge.formats.output import Buffer, Job, Output, OutputFile
+from w2e_bridge.formats.output import Buffer, Job, Output, OutputFile, tensor_job
 from w2e_bridge.formats.spec import Request
 from w2e_bridge.ir.encoding import Encoding
 from w2e_bridge.ir.model import Model
@@ -219,10 +219,4 @@ class _TensorJob:
                 size = tensor.storage.layout.row_bytes(tensor.columns)
                 yield base + native + start * size, tensor.storage.raw(start, stop)
 
-        return Job(
-            name=tensor.name,
-            rows=tensor.rows,
-            columns=tensor.columns,
-            produce=produce,
-            nbytes=tensor.nbytes,
-        )
+        return tensor_job(tensor, produce)

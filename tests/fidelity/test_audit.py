@@ -14,7 +14,7 @@ from inline_snapshot import snapshot
 from tests.fidelity.test_compare import CODES, quantized
 from w2e_bridge.errors import DefectError
 from w2e_bridge.fidelity.audit import Audit, sample
-from w2e_bridge.ir.tensor import Tensor, float32_tensor
+from w2e_bridge.ir.tensor import Tensor, plain_tensor
 from w2e_bridge.loss import Grade, TensorLoss
 from w2e_bridge.negotiation.decision import Decision, Decisions
 from w2e_bridge.negotiation.profile import Form, Role
@@ -57,7 +57,7 @@ def test_what_is_missing_or_of_another_shape_is_found() -> None:
     source = quantized("w")
     with pytest.raises(DefectError, match=r"'w' .* is not in the output"):
         audit({"w": source}, {"w": decided(source)}, {}, full=False)
-    turned = float32_tensor("w", source.dequantize().T.copy())
+    turned = plain_tensor("w", source.dequantize().T.copy())
     with pytest.raises(DefectError, match=r"has shape \(4, 3\) in the output, not \(3, 4\)"):
         audit({"w": source}, {"w": decided(source)}, {"w": turned}, full=False)
 
@@ -66,7 +66,7 @@ def test_full_finds_a_single_wrong_value_of_many() -> None:
     values = np.zeros((5000, 64), np.float32)
     wrong = values.copy()
     wrong[3001, 7] = 1e-30
-    source, written = float32_tensor("w", values), float32_tensor("w", wrong)
+    source, written = plain_tensor("w", values), plain_tensor("w", wrong)
     with pytest.raises(DefectError, match="1 of"):
         audit({"w": source}, {"w": decided(source)}, {"w": written}, full=True)
 

@@ -12,7 +12,7 @@ from w2e_bridge.ir.codes import Integer
 from w2e_bridge.ir.encoding import FLOAT32, Encoding
 from w2e_bridge.ir.model import Model
 from w2e_bridge.ir.parts import Parts
-from w2e_bridge.ir.tensor import OwnedStorage, Tensor, float32_tensor
+from w2e_bridge.ir.tensor import OwnedStorage, Tensor, plain_tensor
 
 CODES = np.arange(-6, 6, dtype=np.int8).reshape(3, 4)
 SCALE = np.array([[0.5], [-1.0], [0.25]], np.float32)
@@ -37,7 +37,7 @@ def test_equal_models_are_the_same() -> None:
 
 def test_another_encoding_of_the_same_values_is_no_difference() -> None:
     tensor = quantized("w")
-    found = compare_models(model(tensor), model(float32_tensor("w", tensor.dequantize())))
+    found = compare_models(model(tensor), model(plain_tensor("w", tensor.dequantize())))
     assert found.same
     assert not found.same_encodings
     assert found.pairs[0].bit_equal
@@ -53,7 +53,7 @@ def test_one_other_code_is_found() -> None:
 
 
 def test_missing_extra_and_computed() -> None:
-    one = float32_tensor("a", np.zeros((2, 2), np.float32))
+    one = plain_tensor("a", np.zeros((2, 2), np.float32))
     found = compare_models(
         model(one, quantized("w")), model(quantized("w"), replace(one, name="b"))
     )
@@ -61,12 +61,12 @@ def test_missing_extra_and_computed() -> None:
     table = replace(one, name="rope.cos")
     found = compare_models(model(quantized("w")), model(quantized("w"), table))
     assert (found.computed, found.same) == (("rope.cos",), True)
-    other = float32_tensor("rope.cos", np.ones((2, 2), np.float32))
+    other = plain_tensor("rope.cos", np.ones((2, 2), np.float32))
     assert not compare_models(model(other), model(table)).same
 
 
 def test_other_shapes_differ() -> None:
-    flat = float32_tensor("w", quantized("w").dequantize().reshape(4, 3))
+    flat = plain_tensor("w", quantized("w").dequantize().reshape(4, 3))
     found = compare_models(model(quantized("w")), model(flat))
     assert not found.same
     assert found.pairs[0].values == 0

@@ -18,7 +18,7 @@ from w2e_bridge.graph.external import Placement
 from w2e_bridge.graph.serialize import graph_bytes, graph_of, open_model, settle
 from w2e_bridge.graph.weights import DTYPES, WeightStub
 from w2e_bridge.graph.wire import LARGE
-from w2e_bridge.ir.tensor import Tensor, float32_tensor, plain_tensor
+from w2e_bridge.ir.tensor import Tensor, plain_tensor
 
 WHERE = Where(path="x")
 CORPUS = sorted(
@@ -215,7 +215,7 @@ def test_small_constants_are_part_of_the_graph() -> None:
     tensors = {
         "shape": plain_tensor("shape", np.array([2, 3])),
         "scalar": plain_tensor("scalar", np.array(0.5, np.float32)),
-        "one": float32_tensor("one", np.ones(1, np.float32)),
+        "one": plain_tensor("one", np.ones(1, np.float32)),
         "many": plain_tensor("many", np.arange(2000)),
         "kept": plain_tensor("kept", np.arange(2)),
         "codes": plain_tensor("codes", np.arange(4, dtype=np.int8)),
@@ -232,7 +232,7 @@ def test_small_constants_are_part_of_the_graph() -> None:
 
 
 def test_bytes_are_the_same_each_time_and_stubs_stay() -> None:
-    tensors = {n: float32_tensor(n, np.ones((2, 2), np.float32)) for n in "ab"}
+    tensors = {n: plain_tensor(n, np.ones((2, 2), np.float32)) for n in "ab"}
     graph = identity_model(tensors, opset=21)
     places = {n: Placement(location="d", offset=64 * k, length=16) for k, n in enumerate("ab")}
     assert graph_bytes(graph, places) == graph_bytes(graph, places)
@@ -245,7 +245,7 @@ def test_bytes_are_the_same_each_time_and_stubs_stay() -> None:
 
 
 def test_the_checker_takes_what_is_written(tmp_path: Path) -> None:
-    tensors = {"w": float32_tensor("w", np.ones((2, 3), np.float32))}
+    tensors = {"w": plain_tensor("w", np.ones((2, 3), np.float32))}
     path = write(tmp_path, identity_model(tensors, opset=21), tensors)
     onnx.checker.check_model(str(path), full_check=True)
     assert numpy_helper.to_array(onnx.load(path).graph.initializer[0]).tolist() == [[1, 1, 1]] * 2

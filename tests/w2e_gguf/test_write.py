@@ -34,7 +34,7 @@ from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.formats.output import Output
 from w2e_bridge.formats.spec import Request
 from w2e_bridge.ir.model import Model
-from w2e_bridge.ir.tensor import OwnedStorage, Tensor, float32_tensor, plain_tensor
+from w2e_bridge.ir.tensor import OwnedStorage, Tensor, plain_tensor
 from w2e_bridge.loss import Grade
 from w2e_bridge.negotiation.negotiate import negotiate
 from w2e_bridge.stream.pipeline import write
@@ -219,10 +219,10 @@ def made(tensors: Mapping[str, Tensor]) -> Model:
 @pytest.mark.parametrize(
     ("one", "problem"),
     [
-        (float32_tensor("a" * 64, np.ones(3, np.float32)), "63 bytes"),
-        (float32_tensor("", np.ones(3, np.float32)), "63 bytes"),
-        (float32_tensor("a", np.ones((1, 1, 1, 1, 2), np.float32)), "5 axes, GGUF at most 4"),
-        (float32_tensor("a", np.ones((0, 4), np.float32)), "it is empty"),
+        (plain_tensor("a" * 64, np.ones(3, np.float32)), "63 bytes"),
+        (plain_tensor("", np.ones(3, np.float32)), "63 bytes"),
+        (plain_tensor("a", np.ones((1, 1, 1, 1, 2), np.float32)), "5 axes, GGUF at most 4"),
+        (plain_tensor("a", np.ones((0, 4), np.float32)), "it is empty"),
         (plain_tensor("a", np.ones(3, np.uint8)), "can't hold"),
     ],
 )
@@ -241,7 +241,7 @@ def test_rows_must_be_whole_blocks(tmp_path: Path) -> None:
 
 
 def test_a_model_that_never_was_gguf_is_refused() -> None:
-    one = float32_tensor("a", np.ones(3, np.float32))
+    one = plain_tensor("a", np.ones(3, np.float32))
     with pytest.raises(UnsupportedError, match=r"no GGUF metadata \('general.architecture'\)"):
         planned(Model(tensors={"a": one}))
 

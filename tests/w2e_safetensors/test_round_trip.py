@@ -23,7 +23,7 @@ from w2e_bridge.ir.layout import Layout
 from w2e_bridge.ir.model import Model, Origin, Remark
 from w2e_bridge.ir.parts import Parts
 from w2e_bridge.ir.records import Calibration, Contract, Hints, Lineage
-from w2e_bridge.ir.tensor import PackedStorage, Tensor, float32_tensor, plain_tensor
+from w2e_bridge.ir.tensor import PackedStorage, Tensor, plain_tensor
 from w2e_bridge.negotiation.negotiate import negotiate
 from w2e_bridge.stream.pipeline import write
 from w2e_bridge.tokenizers import Rules, Tokenizer, Vocabulary
@@ -182,7 +182,7 @@ def test_records_come_back(tmp_path: Path) -> None:
         roles={"embedding.weight": "emb"},
     )  # fmt: skip
     model = of(
-        float32_tensor("emb", np.ones((3, 8), np.float32)),
+        plain_tensor("emb", np.ones((3, 8), np.float32)),
         architecture=architecture,
         metadata=METADATA,
         hints=Hints(values={"shape_profiles": [{"min": [1, 2]}]}),
@@ -257,8 +257,8 @@ def test_a_tokenizer_of_another_kind_is_said_to_be_left_out() -> None:
 
 
 def test_components_keep_apart(tmp_path: Path) -> None:
-    draft = of(float32_tensor("w", np.zeros((2, 2), np.float32)), kind="adapter")
-    model = of(float32_tensor("w", np.ones((2, 3), np.float32)), components={"draft": draft})
+    draft = of(plain_tensor("w", np.zeros((2, 2), np.float32)), kind="adapter")
+    model = of(plain_tensor("w", np.ones((2, 3), np.float32)), components={"draft": draft})
     found = lift(save(model, tmp_path), {})
     assert found.tensors["w"].shape == (2, 3)
     assert found.components["draft"].kind == "adapter"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from w2e_bridge.ir.tensor import Tensor
 from w2e_bridge.loss import Ignored, TensorLoss
 
 Buffer = bytes | NDArray[np.generic]
@@ -37,6 +38,17 @@ class Job:
     columns: int
     produce: Produce
     nbytes: int
+
+
+def tensor_job(tensor: Tensor, produce: Produce) -> Job:
+    """The job that writes a tensor, of which `produce` makes the bytes."""
+    return Job(
+        name=tensor.name,
+        rows=tensor.rows,
+        columns=tensor.columns,
+        produce=produce,
+        nbytes=tensor.nbytes,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

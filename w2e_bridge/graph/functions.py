@@ -24,19 +24,24 @@ OPSET = 23
 _INT64_MAX = (1 << 63) - 1
 
 
-class _Body:
-    """Nodes of a function, appended in order."""
+class Body:
+    """Nodes of a model-local function, appended in order; other domains' functions are made of it too."""
 
     def __init__(self) -> None:
         self.nodes: list[ir.Node] = []
 
     def add(
-        self, op: str, inputs: Sequence[ir.Value], name: str, attributes: Sequence[ir.Attr] = ()
+        self,
+        op: str,
+        inputs: Sequence[ir.Value],
+        name: str,
+        attributes: Sequence[ir.Attr] = (),
+        domain: str = "",
     ) -> ir.Value:
         """A node whose one output has a name."""
         output = ir.Value(name=name)
         self.nodes.append(
-            ir.Node("", op, inputs, attributes, outputs=[output], name=f"{name}_node")
+            ir.Node(domain, op, inputs, attributes, outputs=[output], name=f"{name}_node")
         )
         return output
 
@@ -64,14 +69,14 @@ def _inputs() -> tuple[ir.Value, ir.Value]:
     return ir.Value(name="attention_mask"), ir.Value(name="input_ids")
 
 
-def _all_positions(body: _Body, mask: ir.Value) -> ir.Value:
+def _all_positions(body: Body, mask: ir.Value) -> ir.Value:
     """The number of real tokens before each of [batch, total]; of padding it only has to be a valid index."""
     counted = body.add("CumSum", [mask, body.integer(1, "axis")], "counted")
     before = body.add("Sub", [counted, body.integer(1, "one")], "before")
     return body.add("Max", [before, body.integer(0, "zero")], "positions")
 
 
-def _last(body: _Body, positions: ir.Value, ids: ir.Value, name: str) -> ir.Value:
+def _last(body: Body, positions: ir.Value, ids: ir.Value, name: str) -> ir.Value:
     """The last `sequence` columns, [batch, sequence]."""
     bounds = [ir.AttrInt64("start", 1), ir.AttrInt64("end", 2)]
     length = body.add("Shape", [ids], "length", bounds)
@@ -82,7 +87,7 @@ def _last(body: _Body, positions: ir.Value, ids: ir.Value, name: str) -> ir.Valu
 
 def positions() -> ir.Function:
     """`Positions(attention_mask, input_ids) -> position_ids`, int64 [batch, sequence]."""
-    body, (mask, ids) = _Body(), _inputs()
+    body, (mask, ids) = Body(), _inputs()
     output = _last(body, _all_positions(body, mask), ids, "position_ids")
     return body.finish("Positions", [mask, ids], output)
 
@@ -93,7 +98,7 @@ def causal_mask() -> ir.Function:
     A query attends to the keys that are real tokens, stand at or before it, and fewer than `window`
     tokens before it, where `window` isn't 0.
     """
-    body, (mask, ids) = _Body(), _inputs()
+    body, (mask, ids) = Body(), _inputs()
     keys = _all_positions(body, mask)
     queries = _last(body, keys, ids, "queries")
     rows, columns = body.integers([2], "rows"), body.integers([1], "one_axis")
@@ -111,7 +116,7 @@ def causal_mask() -> ir.Function:
     return body.finish("CausalMask", [mask, ids], output, [ir.AttrInt64("window", 0)])
 
 
-def _limit(body: _Body) -> ir.Value:
+def _limit(body: Body) -> ir.Value:
     """The attribute `window`, or no limit where it is 0."""
     reference = ir.RefAttr("value_int", "window", ir.AttributeType.INT)
     window = body.add("Constant", [], "window_size", [reference])

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from w2e_bridge.ir.encoding import FLOAT32, Encoding
+from w2e_bridge.ir.encoding import Encoding
 from w2e_bridge.ir.layout import Layout
 from w2e_bridge.ir.parts import Parts, decode
 
@@ -206,11 +206,3 @@ def plain_tensor(name: str, values: NDArray[np.generic], dtype: str | None = Non
         encoding=encoding,
         storage=storage,
     )
-
-
-def float32_tensor(name: str, values: NDArray[np.float32]) -> Tensor:
-    """A float32 tensor in memory."""
-    array = np.asarray(values, np.float32).reshape(-1, values.shape[-1] if values.ndim else 1)
-    storage = OwnedStorage(whole=Parts(codes=array))
-    shape = tuple(values.shape)
-    return Tensor(name=name, shape=shape, dtype="float32", encoding=FLOAT32, storage=storage)

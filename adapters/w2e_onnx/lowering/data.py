@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from w2e_bridge.formats.output import Buffer, Job
+from w2e_bridge.formats.output import Buffer, Job, tensor_job
 from w2e_bridge.ir.parts import Parts
 from w2e_bridge.ir.tensor import Tensor
 
@@ -99,15 +99,7 @@ class DataFile:
             for region, buffer in zip(regions, buffers, strict=True):
                 yield region.at(first_row + start), buffer
 
-        self.jobs.append(
-            Job(
-                name=tensor.name,
-                rows=tensor.rows,
-                columns=tensor.columns,
-                produce=produce,
-                nbytes=tensor.nbytes,
-            )
-        )
+        self.jobs.append(tensor_job(tensor, produce))
 
     def _value(
         self, name: str, dtype: ir.DataType, shape: Sequence[int], offset: int, nbytes: int

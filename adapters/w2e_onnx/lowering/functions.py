@@ -16,6 +16,8 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from w2e_bridge.graph.functions import Body
+
 DOMAIN = "w2e.ort"
 VERSION = 1
 MICROSOFT = "com.microsoft"
@@ -33,38 +35,18 @@ def _reference(name: str, kind: ir.AttributeType = ir.AttributeType.INT) -> ir.A
     return ir.RefAttr(name, name, kind)
 
 
-class _Body:
-    """Nodes of a function, appended in order."""
+def _integers(body: Body, name: str) -> ir.Value:
+    """A constant whose integers are an attribute of the function."""
+    reference = ir.RefAttr("value_ints", name, ir.AttributeType.INTS)
+    return body.add("Constant", [], f"{name}_shape", [reference])
 
-    def __init__(self) -> None:
-        self.nodes: list[ir.Node] = []
 
-    def add(
-        self,
-        op: str,
-        inputs: Sequence[ir.Value | None],
-        name: str,
-        attributes: Sequence[ir.Attr] = (),
-        domain: str = "",
-    ) -> ir.Value:
-        output = _value(name)
-        self.nodes.append(
-            ir.Node(domain, op, inputs, attributes, outputs=[output], name=f"{name}_node")
-        )
-        return output
-
-    def shape(self, name: str) -> ir.Value:
-        """A constant whose integers are an attribute of the function."""
-        reference = ir.RefAttr("value_ints", name, ir.AttributeType.INTS)
-        return self.add("Constant", [], f"{name}_shape", [reference])
-
-    def axes(self) -> ir.Value:
-        """The last axis."""
-        return self.add("Constant", [], "last", [ir.AttrInt64s("value_ints", [-1])])
+def _last_axis(body: Body) -> ir.Value:
+    return body.integers([-1], "last")
 
 
 def _function(
-    name: str, body: _Body, inputs: Sequence[ir.Value], output: ir.Value, attributes: Sequence[str]
+    name: str, body: Body, inputs: Sequence[ir.Value], output: ir.Value, attributes: Sequence[str]
 ) -> ir.Function:
     graph = ir.Graph(inputs, [output], nodes=body.nodes, opset_imports=OPSETS, name=name)
     kinds = {
@@ -77,7 +59,7 @@ def _function(
 
 
 def _matmul(*, halves: bool, minimums: bool) -> ir.Function:
-    body, a = _Body(), _value("A")
+    body, a = Body(), _value("A")
     inputs = [a]
     sums: list[ir.Value] = []
     for half in ("high", "low") if halves else ("",):
@@ -89,9 +71,9 @@ def _matmul(*, halves: bool, minimums: bool) -> ir.Function:
     if minimums:
         least = _value("minimums")
         inputs.append(least)
-        blocks = body.add("Reshape", [a, body.shape("blocks")], "in_blocks")
+        blocks = body.add("Reshape", [a, _integers(body, "blocks")], "in_blocks")
         total = body.add(
-            "ReduceSum", [blocks, body.axes()], "block_sums", [ir.AttrInt64("keepdims", 0)]
+            "ReduceSum", [blocks, _last_axis(body)], "block_sums", [ir.AttrInt64("keepdims", 0)]
         )
         turned = body.add(
             "Transpose",
@@ -105,14 +87,14 @@ def _matmul(*, halves: bool, minimums: bool) -> ir.Function:
     return _function(name, body, inputs, _summed(body, sums), names)
 
 
-def _centred(body: _Body, minimums: ir.Value, scale: ir.Value) -> ir.Value:
+def _centred(body: Body, minimums: ir.Value, scale: ir.Value) -> ir.Value:
     """What is left of a weight when its code is the centre: m + s z."""
     reference = ir.RefAttr("value_float", "centre", ir.AttributeType.FLOAT)
     centre = body.add("Constant", [], "centre", [reference])
     return body.add("Add", [minimums, body.add("Mul", [scale, centre], "moved")], "centred")
 
 
-def _summed(body: _Body, values: list[ir.Value]) -> ir.Value:
+def _summed(body: Body, values: list[ir.Value]) -> ir.Value:
     total = values[0]
     for number, value in enumerate(values[1:]):
         total = body.add("Add", [total, value], f"sum{number}")
@@ -120,7 +102,7 @@ def _summed(body: _Body, values: list[ir.Value]) -> ir.Value:
 
 
 def _gather(*, halves: bool, minimums: bool) -> ir.Function:
-    body, ids = _Body(), _value("ids")
+    body, ids = Body(), _value("ids")
     inputs: list[ir.Value] = []
     rows: list[ir.Value] = []
     for half in ("high", "low") if halves else ("",):
@@ -142,10 +124,10 @@ def _gather(*, halves: bool, minimums: bool) -> ir.Function:
         least = _value("minimums")
         inputs.append(least)
         picked = body.add("Gather", [least, ids], "picked", [ir.AttrInt64("axis", 0)])
-        offset = body.add("Unsqueeze", [picked, body.axes()], "offset")
-        blocks = body.add("Reshape", [total, body.shape("blocks")], "in_blocks")
+        offset = body.add("Unsqueeze", [picked, _last_axis(body)], "offset")
+        blocks = body.add("Reshape", [total, _integers(body, "blocks")], "in_blocks")
         shifted = body.add("Add", [blocks, offset], "shifted")
-        total = body.add("Reshape", [shifted, body.shape("rows")], "flat")
+        total = body.add("Reshape", [shifted, _integers(body, "rows")], "flat")
         names += ["blocks", "rows"]
     name = "Gather" + ("Halves" if halves else "") + ("Minimums" if minimums else "")
     return _function(name, body, [*inputs, ids], total, names)

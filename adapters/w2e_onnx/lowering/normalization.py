@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from w2e_onnx.lowering.functions import MICROSOFT
-from w2e_onnx.lowering.rewriting import given, maker, named, node
+from w2e_onnx.lowering.rewriting import given, maker, named, node, replace
 
 
 def fuse_normalization(graph: ir.Graph) -> None:
@@ -26,7 +26,7 @@ def fuse_normalization(graph: ir.Graph) -> None:
         if total is None or not _residual(total):
             attributes = {"axis": -1, "epsilon": epsilon, "stash_type": 1}
             new = node("", "SimplifiedLayerNormalization", [x, scale], attributes, named(user))
-            _swap(graph, user, [user], new, [user.outputs[0]], [new.outputs[0]])
+            replace(graph, [user], [new])
             continue
         a, b = given(total, 0), given(total, 1)
         name = named(user)
@@ -40,9 +40,8 @@ def fuse_normalization(graph: ir.Graph) -> None:
         )
         for output in new.outputs[1:3]:
             output.name = ""
-        _swap(
-            graph, total, [total, user], new, [user.outputs[0], x], [new.outputs[0], new.outputs[3]]
-        )
+        before, now = [user.outputs[0], x], [new.outputs[0], new.outputs[3]]
+        ir.convenience.replace_nodes_and_values(graph, total, [total, user], [new], before, now)
 
 
 def _residual(total: ir.Node) -> bool:
@@ -50,14 +49,3 @@ def _residual(total: ir.Node) -> bool:
     return not any(value is None or value.is_initializer() for value in total.inputs) and (
         not total.outputs[0].is_graph_output()
     )
-
-
-def _swap(
-    graph: ir.Graph,
-    after: ir.Node,
-    old: list[ir.Node],
-    new: ir.Node,
-    before: list[ir.Value],
-    now: list[ir.Value],
-) -> None:
-    ir.convenience.replace_nodes_and_values(graph, after, old, [new], before, now)
