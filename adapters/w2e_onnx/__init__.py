@@ -19,6 +19,13 @@ FORMAT = Format(
             choices=("int8", "float"),
             default="int8",
         ),
+        Option(
+            name="match",
+            help="of a TFLite model: whose integers the output equals, LiteRT's default kernels', its "
+            "reference kernels', or nobody's (plain Q/DQ).",
+            choices=("litert", "litert-reference", "none"),
+            default="litert",
+        ),
     ),
     docs="https://onnx.ai/onnx/repo-docs/IR.html",
 )

@@ -65,10 +65,18 @@ PLAIN_FORMS: tuple[Form, ...] = tuple(
     if isinstance(encoding.codes, Float | Integer) and encoding.codes.bits >= 8
 )
 
+INTEGER = Form(
+    name="initializer",
+    roles=ANY,
+    anything=True,
+    numerics=frozenset({"litert", "litert-reference"}),
+)
+"""Of a model of integer kernels every constant keeps its codes, scales and zero points as they are."""
+
 ORT_CPU = Profile(
     name="ort-cpu",
     title="ONNX Runtime (CPU)",
-    forms=QUANTIZED + PLAIN_FORMS,
+    forms=(*QUANTIZED, *PLAIN_FORMS, INTEGER),
     opset=21,
     options={"activations": "int8"},
 )

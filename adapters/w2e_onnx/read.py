@@ -12,13 +12,16 @@ import onnx_ir as ir
 from w2e_bridge.formats.spec import OptionValue
 from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.inspecting import Unrecognised, given, integer, is_op, is_weight, name_of
-from w2e_bridge.graph.qdq import fold
 from w2e_bridge.graph.serialize import in_order, open_model, settle
 from w2e_bridge.graph.weights import DTYPE_NAMES
+from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.model import MetadataValue, Model, Origin, Remark
+from w2e_onnx import recognise_operators
 from w2e_onnx.folder import model_file
 from w2e_onnx.lowering.functions import DOMAIN, MICROSOFT
+from w2e_onnx.lowering.litert.call import DOMAIN as LITERT
 from w2e_onnx.recognise import KINDS, Recogniser
+from w2e_onnx.recognise_calls import recognise
 from w2e_onnx.recognise_names import KEY, Manifest, manifest, sliced
 
 OPAQUE = (
@@ -45,7 +48,9 @@ def lift(path: Path, options: Mapping[str, OptionValue]) -> Model:
     opened = open_model(file)
     notes = manifest(opened.model.metadata_props.get(KEY))
     editor = Editor(model=opened.model, tensors=opened.tensors)
-    values, left = fold(editor)
+    called = any(node.domain == LITERT for node in editor.nodes())
+    values, stayed = recognise(editor)
+    values, left = recognise_operators.run(editor, values)
     Recogniser(editor=editor, manifest=notes, path=str(file)).run()
     _fold_casts(editor)
     _rename(editor, notes)
@@ -55,10 +60,18 @@ def lift(path: Path, options: Mapping[str, OptionValue]) -> Model:
         tensors=in_order(editor.model, editor.tensors),
         graph=editor.model,
         activations=values,
+        numerics=_numerics(values, called=called),
         metadata=_metadata(editor.model),
         origin=Origin(format="onnx", path=str(path), nbytes=opened.nbytes),
-        remarks=(*opened.remarks, *notes.remarks, *left, *_opaque(editor)),
+        remarks=(*opened.remarks, *notes.remarks, *stayed, *left, *_opaque(editor)),
     )
+
+
+def _numerics(values: Mapping[str, ActivationQuantization], *, called: bool) -> str:
+    """Whose rounding the file promises."""
+    if called:
+        return "litert"
+    return "ort" if values else "float"
 
 
 def _fold_casts(editor: Editor) -> None:

@@ -11,7 +11,7 @@ from w2e_bridge.formats.output import Output, OutputFile, small_file
 from w2e_bridge.formats.spec import Request
 from w2e_bridge.ir.model import Model
 from w2e_bridge.negotiation.decision import Decisions
-from w2e_onnx import genai
+from w2e_onnx import genai, integer
 from w2e_onnx.lowering.attention import fuse_attention, pack_queries
 from w2e_onnx.lowering.data import DataFile
 from w2e_onnx.lowering.functions import MICROSOFT, function
@@ -19,6 +19,9 @@ from w2e_onnx.lowering.normalization import fuse_normalization
 from w2e_onnx.lowering.rewriting import drop_unused
 from w2e_onnx.lowering.weights import Weights, emit
 from w2e_onnx.profiles import ORT_CPU
+
+INTEGER_NUMERICS = ("litert", "litert-reference")
+"""Models of integer kernels, whose rounding is theirs."""
 
 ACCURACY = {"int8": 4, "float": 0}
 """`--activations` to `accuracy_level` of MatMulNBits."""
@@ -43,6 +46,8 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
         request: options `activations`: "int8" or "float".
     """
     assert model.graph is not None
+    if model.numerics in INTEGER_NUMERICS:
+        return integer.lower(model, decisions, request)
     work = model.graph.clone()
     graph = work.graph
     mode = str(request.options.get("activations", "int8"))

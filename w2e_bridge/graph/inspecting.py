@@ -61,3 +61,12 @@ def only_output(node: ir.Node) -> ir.Value:
 def name_of(value: ir.Value) -> str:
     """A value's name; values of a valid graph have one."""
     return value.name or ""
+
+
+def attribute_of(node: ir.Node, name: str) -> object:
+    """An attribute's value, lists as tuples; None where it is missing or a reference."""
+    found = node.attributes.get(name)
+    if found is None or found.is_ref():
+        return None
+    value = found.value
+    return tuple(value) if isinstance(value, list | tuple) else value

@@ -14,7 +14,9 @@ import onnx_ir as ir
 from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.inspecting import STANDARD, Unrecognised, is_op
 from w2e_bridge.graph.qdq_emit import unfold_weight
-from w2e_bridge.graph.qdq_values import fold_values, unfold_values
+from w2e_bridge.graph.qdq_parameters import DEQUANTIZE, is_linear
+from w2e_bridge.graph.qdq_unfold import unfold_values
+from w2e_bridge.graph.qdq_values import fold_values
 from w2e_bridge.graph.qdq_weights import fold_bias, fold_weight
 from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.model import Remark
@@ -26,21 +28,25 @@ QUANTIZED_OPS = (
 """Operators that speak of quantization."""
 
 
-def fold(editor: Editor) -> tuple[dict[str, ActivationQuantization], tuple[Remark, ...]]:
+def fold(
+    editor: Editor, known: Mapping[str, ActivationQuantization] | None = None
+) -> tuple[dict[str, ActivationQuantization], tuple[Remark, ...]]:
     """Fold what can be folded.
 
     Args:
-        editor: a model whose tensors are all plain; weights get their encodings in it.
+        editor: a model; weights get their encodings in it.
+        known: quantization of real values by name, where something else read it before.
 
     Returns:
-        The quantization of values by name, and what stays as nodes.
+        The quantization of values by name, the known ones among them, and what stays as nodes.
     """
+    done: dict[tuple[object, ...], ir.Value] = {}
     for node in editor.nodes():  # sorted, so that scales are folded before what they scale
-        if is_op(node, "DequantizeLinear"):
-            _try(fold_weight, node, editor)
+        if is_linear(node, DEQUANTIZE):
+            _fold_once(node, editor, done)
         elif is_op(node, "Add") or is_op(node, "Sub"):
             _try(fold_bias, node, editor)
-    values = fold_values(editor)
+    values = fold_values(editor, known or {})
     left = Counter(
         n.op_type
         for n in editor.nodes()
@@ -48,6 +54,21 @@ def fold(editor: Editor) -> tuple[dict[str, ActivationQuantization], tuple[Remar
     )
     reason = "{} nodes stay in the graph as they are"
     return values, tuple(Remark(name=op, reason=reason.format(left[op])) for op in sorted(left))
+
+
+def _fold_once(node: ir.Node, editor: Editor, done: dict[tuple[object, ...], ir.Value]) -> None:
+    """Fold a weight; a node that reads the same constants in the same way gives the same weight."""
+    said = sorted((name, str(attribute.value)) for name, attribute in node.attributes.items())
+    key = (node.graph, *node.inputs, *said)
+    output = node.outputs[0]
+    if key in done and not output.is_graph_output():
+        output.replace_all_uses_with(done[key])
+        editor.drop([node])
+        return
+    try:
+        done[key] = fold_weight(node, editor)
+    except Unrecognised:
+        return
 
 
 def _try(fold_one: object, node: ir.Node, editor: Editor) -> None:

@@ -1,242 +1,329 @@
-"""`QuantizeLinear` followed by `DequantizeLinear` to a property of the value between them, and back.
+"""Codes between `QuantizeLinear` and `DequantizeLinear` to real values with a quantization.
 
-Semantics: onnx/onnx docs/Operators.md, QuantizeLinear: saturate(round(x / scale) + zero point).
+A public value that is codes itself stays public as the real value that the codes stand for, and its
+quantization says that the file's own type is that of the codes. A public value that is real and quantized only
+inside stays unquantized, and an `Identity` stands between it and the quantized value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
 import onnx_ir as ir
 
-from w2e_bridge.errors import FormatError, UnsupportedError
 from w2e_bridge.graph.editing import Editor
-from w2e_bridge.graph.inspecting import (
-    Unrecognised,
-    given,
-    integer,
-    is_op,
-    name_of,
-    needed,
-    only_output,
-)
-from w2e_bridge.graph.qdq_weights import same_extents
-from w2e_bridge.graph.weights import DTYPE_NAMES, DTYPES
-from w2e_bridge.ir.activation import ActivationMode, ActivationQuantization, Granularity
-from w2e_bridge.ir.codes import Float, Integer
-from w2e_bridge.ir.parts import AnyArray, Parts
-from w2e_bridge.ir.plain import PLAIN, numpy_type
-from w2e_bridge.ir.tensor import OwnedStorage, Tensor
+from w2e_bridge.graph.inspecting import is_weight, name_of, needed
+from w2e_bridge.graph.qdq_claims import Claims, claims_of
+from w2e_bridge.graph.qdq_constants import number_of, quantized_constant
+from w2e_bridge.graph.qdq_movement import Movement
+from w2e_bridge.graph.qdq_parameters import DEQUANTIZE, QUANTIZE, Key, insert_after, key_of, linear
+from w2e_bridge.graph.weights import DTYPES
+from w2e_bridge.ir.activation import ActivationQuantization
 
-HIDDEN = ".unquantized"
-"""Behind the name of a value whose own name its quantized form has taken."""
+HIDDEN, CODES = ".unquantized", ".quantized"
+"""Behind the name of a value: its form before rounding, and its codes."""
 
-_PARAMETERS = (
-    1 << 16
-)  # numbers of an activation's scale; a matrix's worth of them is no activation's
+_SUFFIXES = (CODES, "_quantized", "_QuantizeLinear_Output")
+"""What writers put behind a value's name for its codes: ours, onnxruntime.quantization."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Pair:
-    """Quantize and dequantize nodes with equal parameters around one value."""
-
-    quantize: ir.Node
-    dequantize: tuple[ir.Node, ...]
-    parameters: ActivationQuantization
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """Equal where the parameters are."""
-        p = self.parameters
-        assert p.scale is not None
-        zero = b"" if p.zero_point is None else p.zero_point.tobytes()
-        return (str(p.codes), p.axis, str(p.scale.dtype), p.scale.shape, p.scale.tobytes(), zero)
+Readers = list[tuple[ir.Node, int]]
 
 
-def fold_values(editor: Editor) -> dict[str, ActivationQuantization]:
-    """Fold all pairs of a graph; the quantization of each value by its name."""
-    found: dict[str, ActivationQuantization] = {}
-    values = [_input(node) for node in editor.nodes() if is_op(node, "QuantizeLinear")]
-    for value in dict.fromkeys(v for v in values if v is not None):
-        groups: dict[tuple[object, ...], list[_Pair]] = {}
-        for user, index in list(value.uses()):
-            pair = _pair(user, index, editor)
-            if pair is not None:
-                groups.setdefault(pair.key, []).append(pair)
-        for pairs in groups.values():
-            found[_fold(value, pairs, editor)] = pairs[0].parameters
+def fold_values(
+    editor: Editor, known: Mapping[str, ActivationQuantization]
+) -> dict[str, ActivationQuantization]:
+    """Make real values of all codes whose quantization is known; the quantization of each by its name.
+
+    Args:
+        editor: the model.
+        known: quantization of real values that is known already.
+
+    before: `QuantizeLinear`, nodes that move codes, `DequantizeLinear`; public values of codes.
+    after:  none of these pairs; the same nodes move real values that have a quantization. Codes that another
+        node reads or makes are made from the real value, or it from them, by a node that stays.
+    why exact: moving, choosing and comparing codes is the same as doing so with what they stand for; quantizing
+        what codes stand for gives the codes.
+    """
+    entries = {v: known[name_of(v)] for v in values_of(editor.model) if name_of(v) in known}
+    folder = _Folder(editor=editor, claims=claims_of(editor), entries=entries)
+    folder.run()
+    return {name_of(value): p for value, p in folder.entries.items()}
+
+
+def values_of(model: ir.Model) -> list[ir.Value]:
+    """All values of a model's graphs, constants among them."""
+    found: list[ir.Value] = []
+    for graph in model.graphs():
+        found += [*graph.inputs, *graph.initializers.values()]
+        found += [output for node in graph for output in node.outputs]
     return found
 
 
-def _input(node: ir.Node) -> ir.Value | None:
-    return given(node, 0)
+def base_of_codes(name: str) -> str:
+    """The value's name from that of its codes, or the same name."""
+    suffix = next((s for s in _SUFFIXES if name.endswith(s) and name != s), "")
+    return name.removesuffix(suffix)
 
 
-def _pair(node: ir.Node, index: int, editor: Editor) -> _Pair | None:
-    if index or not is_op(node, "QuantizeLinear"):
-        return None
-    try:
-        parameters = _parameters(node, editor, quantize=True)
-        output = only_output(node)
-        followers = tuple(user for user, _ in output.uses())
-        if output.is_graph_output() or not followers:
-            return None
-        whole = _Pair(quantize=node, dequantize=followers, parameters=parameters)
-        for user, place in output.uses():
-            if place or not is_op(user, "DequantizeLinear"):
-                return None
-            own = _parameters(user, editor, quantize=False)
-            same = _Pair(quantize=node, dequantize=(), parameters=own)
-            if same.key != whole.key or only_output(user).name is None:
-                return None
-    except (Unrecognised, FormatError):  # the file of a scale may be missing
-        return None
-    return whole
+@dataclass(slots=True, kw_only=True)
+class _Folder:
+    """Rewrites one model.
 
-
-def _parameters(node: ir.Node, editor: Editor, *, quantize: bool) -> ActivationQuantization:
-    scale = editor.constant(needed(node, 1))
-    zero = None if given(node, 2) is None else editor.constant(given(node, 2))
-    plain = not scale.encoding.quantized and scale.elements <= _PARAMETERS
-    if integer(node, "block_size", 0) or len(scale.shape) > 1 or not plain:
-        raise Unrecognised("blocks of an activation")
-    if zero is not None and not same_extents(zero, scale):
-        raise Unrecognised("zero points of another shape than the scales")
-    if quantize:
-        _check_rounding(node)
-    whole = scale.elements == 1
-    return ActivationQuantization(
-        codes=_codes(node, zero, quantize=quantize),
-        mode=ActivationMode.STATIC,
-        granularity=Granularity.TENSOR if whole else Granularity.CHANNEL,
-        scale=_numbers(scale, whole=whole),
-        zero_point=None if zero is None else _nonzero(_numbers(zero, whole=whole)),
-        axis=None if whole else integer(node, "axis", 1),
-    )
-
-
-def _check_rounding(node: ir.Node) -> None:
-    if integer(node, "saturate", 1) != 1 or integer(node, "precision", 0):
-        raise Unrecognised("its own way of rounding")
-
-
-def _codes(node: ir.Node, zero: Tensor | None, *, quantize: bool) -> Integer | Float:
-    dtype = "uint8" if zero is None else zero.dtype
-    if quantize and (wanted := integer(node, "output_dtype", 0)):
-        dtype = DTYPE_NAMES.get(ir.DataType(wanted), "")
-    if not quantize and zero is None:
-        made = needed(node, 0).producer()
-        if made is None:
-            raise Unrecognised("codes of nowhere")
-        return _codes(made, None, quantize=True)
-    codes = PLAIN[dtype].codes if dtype in PLAIN else None
-    if not isinstance(codes, Integer | Float) or codes.bits > 16:
-        raise Unrecognised(f"codes of type {dtype}")
-    return codes
-
-
-def _numbers(tensor: Tensor, *, whole: bool) -> AnyArray:
-    codes = tensor.storage.parts(0, tensor.rows).codes
-    return codes.reshape(()) if whole else codes.reshape(tensor.shape)
-
-
-def _nonzero(array: AnyArray) -> AnyArray | None:
-    return array if bool(np.any(array.astype(np.float32))) else None
-
-
-def _fold(value: ir.Value, pairs: list[_Pair], editor: Editor) -> str:
-    """Take the nodes of equal pairs out; the name of the value that is quantized now."""
-    outputs = [only_output(node) for pair in pairs for node in pair.dequantize]
-    inside = {pair.quantize for pair in pairs}
-    others = any(user not in inside for user, _ in value.uses()) or value.is_graph_output()
-    visible = next((output for output in outputs if output.is_graph_output()), None)
-    fixed = value.is_graph_input() or value.is_initializer()
-    target = value
-    if others or (visible is not None and fixed):
-        target = _copy(value, pairs[0].quantize)
-        visible = visible or outputs[0]
-    name = name_of(outputs[0] if visible is None else visible)
-    hidden = name_of(target) == name + HIDDEN
-    for output in outputs:
-        output.replace_all_uses_with(target, replace_graph_outputs=True)
-    editor.drop(node for pair in pairs for node in pair.dequantize)
-    if visible is not None or hidden:
-        target.name = name
-        editor.taken.add(name)
-    return name_of(target)
-
-
-def _copy(value: ir.Value, before: ir.Node) -> ir.Value:
-    """A value of its own for consumers that see a quantization which others don't."""
-    made = ir.Node("", "Identity", [value])
-    copy = made.outputs[0]
-    copy.type, copy.shape = value.type, value.shape
-    assert isinstance(before.graph, ir.Graph)
-    before.graph.insert_before(before, made)
-    return copy
-
-
-def unfold_values(editor: Editor, values: Mapping[str, ActivationQuantization]) -> None:
-    """Write the nodes that say the quantization of each value: the inverse of `fold_values`.
-
-    Raises:
-        UnsupportedError: a quantization that these nodes can't say.
+    Attributes:
+        editor, claims: the model.
+        moving: nodes that move codes of one quantization.
+        entries: quantization of real values.
+        fixed: real values that are computed from constants alone; they have no quantization of their own.
+        made: (real value, quantization) to what is quantized so.
+        stubs: (codes, quantization) to the constant that they are.
+        gone: nodes to take out.
+        public: public values and the names that they must have.
+        wanted: other values and the names that they get when those are free.
     """
-    known = {name_of(v): v for graph in editor.model.graphs() for v in _values(graph)}
-    for name, parameters in values.items():
-        if name in known:
-            _unfold(known[name], name, parameters, editor)
 
+    editor: Editor
+    claims: Claims
+    moving: dict[ir.Node, Movement] = field(default_factory=dict)
+    entries: dict[ir.Value, ActivationQuantization] = field(default_factory=dict)
+    fixed: set[ir.Value] = field(default_factory=set)
+    made: dict[tuple[ir.Value, Key], ir.Value] = field(default_factory=dict)
+    stubs: dict[tuple[ir.Value, Key], ir.Value] = field(default_factory=dict)
+    gone: list[ir.Node] = field(default_factory=list)
+    public: list[tuple[ir.Value, str]] = field(default_factory=list)
+    wanted: list[tuple[ir.Value, tuple[str, ...]]] = field(default_factory=list)
 
-def _values(graph: ir.Graph) -> list[ir.Value]:
-    inside = [output for node in graph for output in node.outputs]
-    return [*graph.inputs, *graph.initializers.values(), *inside]
+    def run(self) -> None:
+        """Values in the order in which they are computed."""
+        nodes = self.editor.nodes()
+        rows = {node: self.claims.moves(node) for node in nodes}
+        self.moving = {node: row for node, row in rows.items() if row is not None}
+        for value in self.editor.model.graph.inputs:
+            if value in self.claims.of and self.readers(value)[0]:
+                self.retype(value, self.claims.of[value])
+        for node in nodes:
+            row = self.moving.get(node)
+            if self.claims.quantizes(node):
+                self.quantize(node)
+            elif row is not None:
+                self.move(node, row)
+            else:
+                self.unknown(node)
+        for graph in self.editor.model.graphs():
+            for value in graph.inputs if graph is not self.editor.model.graph else ():
+                if value in self.claims.of:
+                    self.keep(value)
+        self.finish()
 
+    def readers(self, codes: ir.Value) -> tuple[Readers, Readers]:
+        """What reads codes: those that can read the real value instead, and the others."""
+        can: Readers = []
+        others: Readers = []
+        for user, index in codes.uses():
+            row = self.moving.get(user)
+            known = self.claims.dequantizes(user) or (
+                row is not None and index in row.inputs_of(user)
+            )
+            (can if known else others).append((user, index))
+        return can, others
 
-def _unfold(value: ir.Value, name: str, p: ActivationQuantization, editor: Editor) -> None:
-    graph = value.graph
-    static = p.mode is ActivationMode.STATIC and p.scale is not None and p.second_level is None
-    grain = p.granularity in (Granularity.TENSOR, Granularity.CHANNEL)
-    if not static or not grain or str(p.codes) not in DTYPES or not isinstance(graph, ir.Graph):
-        raise UnsupportedError(f"'{name}': QuantizeLinear can't say this quantization")
-    assert p.scale is not None
-    # The type of the codes is that of the zero point, so that there is always one.
-    zero = np.zeros(p.scale.shape, np.int8) if p.zero_point is None else p.zero_point
-    arrays = (("scale", p.scale, str(p.scale.dtype)), ("zero_point", zero, str(p.codes)))
-    parameters = [
-        editor.register(graph, _small(f"{name}.{what}", array, dtype))
-        for what, array, dtype in arrays
-    ]
-    attributes = {} if p.axis is None else {"axis": p.axis}
-    quantize = ir.node("QuantizeLinear", [value, *parameters], attributes)
-    dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], *parameters], attributes)
-    output = dequantize.outputs[0]
-    output.type, output.shape = value.type, value.shape
-    value.replace_all_uses_with(output, replace_graph_outputs=True)
-    quantize.replace_input_with(0, value)
-    fixed = value.is_graph_input() or value.is_initializer()
-    if not fixed:
-        value.name = editor.free(name + HIDDEN)
-    output.name = editor.free(f"{name}.dequantized") if fixed else name
-    quantize.outputs[0].name = editor.free(f"{name}.quantized")
-    _insert_after(graph, value, [quantize, dequantize])
+    def retype(self, value: ir.Value, p: ActivationQuantization) -> None:
+        """Codes become the real value themselves."""
+        can, others = self.readers(value)
+        inner = value.graph is not self.editor.model.graph and value.is_graph_output()
+        if others or inner:
+            self.codes(value, p, others)
+        assert p.scale is not None
+        value.type = ir.TensorType(DTYPES[str(p.scale.dtype)])
+        self.entries[value] = p
+        self.give(value, can)
 
+    def codes(self, value: ir.Value, p: ActivationQuantization, readers: Readers) -> None:
+        """Make codes of a real value again, for those that need them."""
+        graph = value.graph
+        assert isinstance(graph, ir.Graph)
+        node = linear(QUANTIZE, value, self.editor, p)
+        codes = node.outputs[0]
+        codes.type, codes.shape = ir.TensorType(DTYPES[str(p.codes)]), value.shape
+        codes.name = self.editor.free(name_of(value) + CODES)
+        insert_after(graph, value, [node])
+        for user, index in readers:
+            user.replace_input_with(index, codes)
+        if graph is not self.editor.model.graph:
+            for index, output in enumerate(graph.outputs):
+                if output is value:
+                    graph.outputs[index] = codes
 
-def _small(name: str, array: AnyArray, dtype: str) -> Tensor:
-    encoding = PLAIN[dtype]
-    codes = np.asarray(array).astype(numpy_type(encoding)).reshape(1, -1)
-    storage = OwnedStorage(whole=Parts(codes=codes))
-    shape = np.shape(array)
-    return Tensor(name=name, shape=shape, dtype=dtype, encoding=encoding, storage=storage)
+    def quantize(self, node: ir.Node) -> None:
+        """A `QuantizeLinear` with its codes."""
+        codes, p = node.outputs[0], self.claims.of[node.outputs[0]]
+        can, _ = self.readers(codes)
+        public = codes.is_graph_output() and codes.graph is self.editor.model.graph
+        if not can and not public:
+            return  # only nodes that know what to do with codes read them
+        value = self.quantized(node, p)
+        if public:
+            value = self.publish(codes, value, p)
+        self.give(value, can)
+        self.gone.append(node)  # which stays where others read its codes
 
+    def quantized(self, node: ir.Node, p: ActivationQuantization) -> ir.Value:
+        """The real value that a `QuantizeLinear` rounds, where its rounding can be a property of it."""
+        source, key = needed(node, 0), key_of(p)
+        if (source, key) in self.made:
+            return self.made[source, key]
+        own = self.entries.get(source)
+        if own is not None and key_of(own) == key:
+            return source
+        if own is None and self.alone(source, p):
+            value = source
+            name = name_of(source)
+            if name.endswith(HIDDEN):
+                name = name.removesuffix(HIDDEN)
+                self.wanted.append((value, (base_of_codes(name), name)))
+        else:
+            codes = name_of(node.outputs[0])
+            value = self.copy(source, node)
+            self.wanted.append((value, (base_of_codes(codes), codes)))
+        self.made[source, key] = value
+        self.entries[value] = p
+        return value
 
-def _insert_after(graph: ir.Graph, value: ir.Value, nodes: list[ir.Node]) -> None:
-    made = value.producer()
-    if made is not None:
-        graph.insert_after(made, nodes)
-    elif len(graph):
-        graph.insert_before(graph.node(0), nodes)
-    else:
-        graph.extend(nodes)
+    def alone(self, value: ir.Value, p: ActivationQuantization) -> bool:
+        """Whether a value is nothing but what is rounded so."""
+        if value.producer() is None or value.is_graph_output():
+            return False
+        return all(
+            self.claims.quantizes(user) and self.claims.same(user.outputs[0], p)
+            for user, _ in value.uses()
+        )
+
+    def copy(self, value: ir.Value, before: ir.Node) -> ir.Value:
+        """A value of its own for those that see a quantization which others don't."""
+        made = ir.Node("", "Identity", [value])
+        copy = made.outputs[0]
+        copy.type, copy.shape = value.type, value.shape
+        copy.name = self.editor.free(f"{name_of(value)}.copy")
+        assert isinstance(before.graph, ir.Graph)
+        before.graph.insert_before(before, made)
+        return copy
+
+    def publish(self, codes: ir.Value, value: ir.Value, p: ActivationQuantization) -> ir.Value:
+        """Give out a real value in the place of codes, under their name."""
+        maker = codes.producer()
+        assert maker is not None
+        if value.is_graph_output() or value.is_graph_input():
+            value = self.copy(value, maker)
+            self.entries[value] = p
+        graph = codes.graph
+        assert graph is not None
+        for index, output in enumerate(graph.outputs):
+            if output is codes:
+                graph.outputs[index] = value
+        self.public.append((value, name_of(codes)))
+        return value
+
+    def move(self, node: ir.Node, row: Movement) -> None:
+        """A node that moves codes moves real values."""
+        for index in row.inputs_of(node):
+            self.constant(node, index)
+        read = [needed(node, index) for index in row.inputs_of(node)]
+        first = next(iter(row.outputs_of(node)), read[0])
+        p = self.claims.of.get(first) or self.entries.get(first)
+        if p is not None:
+            self.bounds(node, row, p)
+        fixed = all(is_weight(value) or value in self.fixed for value in read)
+        for output in row.outputs_of(node):
+            own = self.claims.of[output]
+            if not output.is_graph_output():
+                self.wanted.append((output, (base_of_codes(name_of(output)),)))
+            self.retype(output, own)
+            if fixed:
+                self.fixed.add(output)
+                del self.entries[output]
+
+    def constant(self, node: ir.Node, index: int) -> None:
+        """An input that is constant codes becomes a constant with an encoding."""
+        value = needed(node, index)
+        if not is_weight(value) or value not in self.claims.of:
+            return
+        p = self.claims.of[value]
+        key = (value, key_of(p))
+        if key not in self.stubs:
+            graph = value.graph
+            assert isinstance(graph, ir.Graph)
+            tensor = quantized_constant(self.editor.constant(value), p)
+            self.stubs[key] = self.editor.register(graph, tensor)
+        node.replace_input_with(index, self.stubs[key])
+
+    def bounds(self, node: ir.Node, row: Movement, p: ActivationQuantization) -> None:
+        """Single codes that a node reads become numbers; Relu, which cuts at code 0, cuts at its number."""
+        if node.op_type == "Relu" and p.zero_point is not None:
+            node.op_type, row = "Clip", Movement(numbers={1: 0, 2: None})
+        for index, default in row.numbers.items():
+            number_of(node, index, default, p, self.editor)
+
+    def unknown(self, node: ir.Node) -> None:
+        """Codes that are made in a way that is not known."""
+        for value in node.outputs:
+            if value in self.claims.of:
+                self.keep(value)
+
+    def keep(self, codes: ir.Value) -> None:
+        """Codes stay; the nodes that move them on move what they stand for."""
+        can, _ = self.readers(codes)
+        moving = [(user, index) for user, index in can if user in self.moving]
+        if not moving:
+            return
+        p, graph = self.claims.of[codes], codes.graph
+        assert p.scale is not None
+        assert isinstance(graph, ir.Graph)
+        node = linear(DEQUANTIZE, codes, self.editor, p)
+        value = node.outputs[0]
+        value.type, value.shape = ir.TensorType(DTYPES[str(p.scale.dtype)]), codes.shape
+        value.name = self.editor.free(f"{name_of(codes)}.dequantized")
+        insert_after(graph, codes, [node])
+        self.entries[value] = p
+        self.give(value, can)
+
+    def give(self, value: ir.Value, can: Readers) -> None:
+        """Give a real value to what read its codes."""
+        for user, index in can:
+            if self.claims.dequantizes(user):
+                self.real(user, value)
+            else:
+                user.replace_input_with(index, value)
+
+    def real(self, node: ir.Node, value: ir.Value) -> None:
+        """Put the real value in the place of what a `DequantizeLinear` gives."""
+        output = node.outputs[0]
+        for user, index in list(output.uses()):
+            user.replace_input_with(index, value)
+        if output.is_graph_output():
+            copy = self.copy(value, node)
+            output.replace_all_uses_with(copy, replace_graph_outputs=True)
+            self.public.append((copy, name_of(output)))
+        self.gone.append(node)
+
+    def finish(self) -> None:
+        """Take out what is not needed, and give names."""
+        self.editor.drop(reversed(self.gone))
+        for value, name in self.public:
+            self.rename(value, name)
+        fixed = {value for value, _ in self.public}
+        for value, names in self.wanted:
+            free = next((n for n in names if n not in self.editor.taken), None)
+            if free is not None and value not in fixed:
+                self.rename(value, free)
+        seen: set[str] = set()
+        for value in self.entries:
+            if name_of(value) in seen:  # subgraphs beside each other may repeat a name
+                value.name = self.editor.free(name_of(value))
+            seen.add(name_of(value))
+
+    def rename(self, value: ir.Value, name: str) -> None:
+        """Give a value another name."""
+        self.editor.taken.discard(name_of(value))
+        self.editor.taken.add(name)
+        value.name = name

@@ -1,7 +1,8 @@
 """`DequantizeLinear` of constants to tensors with an encoding.
 
 Semantics: onnx/onnx docs/Operators.md, DequantizeLinear: y = (x - zero point) * scale, per tensor, along
-one axis, or in blocks along one axis. Everything is described, nothing of the weights is read.
+one axis, or in blocks along one axis. Everything is described, nothing of the weights is read but a zero point
+or one for each channel.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from w2e_bridge.errors import FormatError
 from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.inspecting import Unrecognised, given, integer, is_op, needed
 from w2e_bridge.graph.planes import ArrayRange, Grid, GridStorage, Matrix, padded
@@ -22,9 +24,14 @@ from w2e_bridge.ir.tensor import PackedStorage, Tensor
 SUFFIXES = (".codes", "_quantized")
 """What tools put behind a weight's name for its codes: ours, onnxruntime.quantization."""
 
+_SMALL = 1 << 16
 
-def fold_weight(node: ir.Node, editor: Editor) -> None:
+
+def fold_weight(node: ir.Node, editor: Editor) -> ir.Value:
     """Make one tensor of the constants that a `DequantizeLinear` reads, and put it in the node's place.
+
+    Returns:
+        The tensor's stub.
 
     Raises:
         Unrecognised: the node doesn't read constants, or the model has no word for how.
@@ -35,6 +42,8 @@ def fold_weight(node: ir.Node, editor: Editor) -> None:
     extents = _extents(node, codes, scale)
     if offset is not None and not same_extents(offset, scale):
         raise Unrecognised("zero points of another shape than the scales")
+    if offset is not None and _all_zero(offset):
+        offset = None
     tensor = Tensor(
         name=base_name(codes.name),
         shape=codes.shape,
@@ -53,7 +62,17 @@ def fold_weight(node: ir.Node, editor: Editor) -> None:
             offset=None if offset is None else grid_of(offset, codes.shape, extents),
         ),
     )
-    editor.put(node, tensor)
+    return editor.put(node, tensor)
+
+
+def _all_zero(offset: Tensor) -> bool:
+    """Whether zero points change nothing, which many writers write out; those of small blocks are not read."""
+    if len(offset.shape) > 1 or offset.elements > _SMALL:
+        return False
+    try:
+        return not offset.storage.parts(0, offset.rows).codes.astype(np.float32).any()
+    except FormatError:  # its file is missing
+        return False
 
 
 def fold_bias(node: ir.Node, editor: Editor) -> None:

@@ -52,7 +52,7 @@ def negotiate(model: Model, profile: Profile, request: Request) -> Decisions:
         UnsupportedError: the target has no form at all for a tensor.
     """
     mode = str(request.options.get("activations") or profile.options.get("activations", "int8"))
-    forms = tuple(form for form in profile.forms if mode in form.activations)
+    forms = tuple(form for form in _of(profile, model) if mode in form.activations)
     graph = model.graph if profile.needs_graph else None
     roles = roles_of(graph) if graph is not None else dict.fromkeys(model.tensors, EVERYWHERE)
 
@@ -69,6 +69,12 @@ def negotiate(model: Model, profile: Profile, request: Request) -> Decisions:
             raise UnsupportedError(f"{profile.title} can't hold '{name}' ({tensor.label}): {best}")
         decisions[name] = _decision(tensor, roles[name], best)
     return decisions
+
+
+def _of(profile: Profile, model: Model) -> tuple[Form, ...]:
+    """The forms for a model's rounding."""
+    own = tuple(form for form in profile.forms if model.numerics in form.numerics)
+    return own or tuple(form for form in profile.forms if not form.numerics)
 
 
 def _best(encoding: Encoding, forms: list[Form], columns: int) -> _Candidate | str:

@@ -59,6 +59,7 @@ class Form:
             (GGUF types); a source in the same layout is copied.
         encoding: the one encoding that it holds, as it is; then the fields from `codes` on are moot.
         anything: holds every encoding as it is (the canonical file).
+        numerics: for models whose rounding is one of these only, and then such forms only; empty = any.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Form:
     layout: str | None = None
     encoding: Encoding | None = None
     anything: bool = False
+    numerics: frozenset[str] = frozenset()
 
     @property
     def plain(self) -> bool:

@@ -1,0 +1,113 @@
+"""LiteRT's fixed-point multiplication in the body of a function: exact, in float64.
+
+ONNX Runtime has no signed shift and slow 64-bit division, but float64 Mul, Floor and Round at about a
+nanosecond an element. Every intermediate number below is a whole number times a power of two of at most
+53 bits, so nothing is rounded but where the kernel rounds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from w2e_bridge.numerics.fixed_point import reduced
+from w2e_onnx.lowering.litert.call import Call, Slot
+
+NARROW = 2**21
+"""Numbers below this times a 31-bit multiplier fit in a float64 with room for the half."""
+
+NUDGE = 1.0 + 2.0**-40
+"""Takes a half away from zero and nothing below 2**31 over one; then Round, which rounds to even, rounds
+halves away from zero."""
+
+
+def multiply(
+    call: Call,
+    x: ir.Value,
+    multiplier: NDArray[np.int32],
+    shift: NDArray[np.int32],
+    *,
+    bound: int = 2**31,
+    up: bool = False,
+) -> ir.Value:
+    """Append `numerics.fixed_point.multiply`.
+
+    Args:
+        call: whose body it is.
+        x: whole numbers as float64.
+        multiplier: from `quantize_multiplier`, of a shape that broadcasts against x (channels last: as
+            it is); becomes a further input of the call.
+        shift: likewise.
+        bound: no |x| is larger; below `NARROW` the body is shorter. A body must not depend on numbers
+            that differ from call to call more than this one bit.
+        up: round halves of the second step up (ruy) instead of away from zero (gemmlowp).
+
+    Returns:
+        Whole numbers as float64.
+    """
+    high = _high(call, x, multiplier, np.maximum(shift, 0), narrow=bound < NARROW)
+    factor = np.ldexp(1.0, np.minimum(shift, 0))
+    if up:
+        scaled = call.add("Mul", [high, call.constant("divisor", factor)])
+        return call.add("Floor", [call.add("Add", [scaled, half(call)])])
+    scaled = call.add("Mul", [high, call.constant("divisor", factor * NUDGE)])
+    return call.add("Round", [scaled])
+
+
+def _high(
+    call: Call, x: ir.Value, multiplier: NDArray[np.int32], left: NDArray[np.int32], *, narrow: bool
+) -> ir.Value:
+    # floor((x * 2**left * m + 2**30) / 2**31)
+    if narrow:
+        factor = np.ldexp(multiplier.astype(np.float64), left - 31)
+        product = call.add("Mul", [x, call.constant("multiplier", factor)])
+        return call.add("Floor", [call.add("Add", [product, half(call)])])
+    # With m = upper * 2**16 + lower: floor((x*upper + floor((x*lower + 2**30) / 2**16)) / 2**15).
+    upper = np.ldexp((multiplier >> 16).astype(np.float64), left - 15)
+    lower = np.ldexp((multiplier & 0xFFFF).astype(np.float64), left - 16)
+    low = call.add("Mul", [x, call.constant("lower", lower)])
+    low = call.add("Floor", [call.add("Add", [low, call.literal(np.float64(2**14), "nudge")])])
+    low = call.add("Mul", [low, call.literal(np.float64(2.0**-15), "unit")])
+    high = call.add("Mul", [x, call.constant("upper", upper)])
+    return call.add("Floor", [call.add("Add", [high, low])])
+
+
+def multiply_wide(
+    call: Call, x: ir.Value, multiplier: NDArray[np.int32], shift: NDArray[np.int32]
+) -> ir.Value:
+    """Append `numerics.fixed_point.multiply_wide`: accumulators below 2**37, as float64."""
+    factor = np.ldexp(reduced(multiplier).astype(np.float64), shift - 15)
+    product = call.add("Mul", [x, call.constant("multiplier", factor)])
+    return call.add("Floor", [call.add("Add", [product, half(call)])])
+
+
+def half(call: Call) -> ir.Value:
+    """One half, float64."""
+    return call.literal(np.float64(0.5), "half")
+
+
+def codes(
+    call: Call, x: ir.Value, output: Slot, low: int | None = None, high: int | None = None
+) -> ir.Value:
+    """Append what makes codes of whole numbers (float64): zero point, bounds, type as it travels.
+
+    Args:
+        call: whose body it is.
+        x: codes minus zero point.
+        output: what they become.
+        low: least code, the output's own (`numerics.fixed_point.activation_range`); None: its type's.
+        high: likewise.
+    """
+    assert output.quantized is not None
+    assert output.zero_point is not None
+    shift = output.shift
+    info = np.iinfo(output.type)
+    low, high = (info.min if low is None else low), (info.max if high is None else high)
+    zero_point = call.cast(output.zero_point, "float64")
+    moved = call.add("Add", [x, zero_point])
+    ends = [
+        call.constant(name, np.asarray(end + shift, np.float64))
+        for name, end in (("low", low), ("high", high))
+    ]
+    return call.cast(call.add("Clip", [moved, *ends]), output.carried)

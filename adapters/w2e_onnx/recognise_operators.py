@@ -1,0 +1,168 @@
+"""Operators that compute with codes, back to operators on real numbers with a quantization.
+
+An operator is first written out as what it means, `DequantizeLinear` of its operands, a real operator and
+`QuantizeLinear` of the result (`recognise_operators_table` has a row for each); `w2e_bridge.graph.qdq` then makes
+properties of those nodes, as it does of those that were in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from w2e_bridge.graph.editing import Editor
+from w2e_bridge.graph.inspecting import Unrecognised, is_weight, name_of, only_output
+from w2e_bridge.graph.qdq import fold
+from w2e_bridge.graph.qdq_parameters import DEQUANTIZE, QUANTIZE, numbers, small
+from w2e_bridge.graph.qdq_values import HIDDEN, base_of_codes
+from w2e_bridge.graph.weights import DTYPE_NAMES, DTYPES
+from w2e_bridge.ir.activation import ActivationQuantization
+from w2e_bridge.ir.model import Remark
+from w2e_bridge.ir.parts import AnyArray
+from w2e_bridge.ir.tensor import Tensor
+
+Expand = Callable[["Expansion"], None]
+"""Writes out one node; raises `Unrecognised` where the node is not of the kind that it knows."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Expansion:
+    """One node that is being written out.
+
+    Nothing of the graph changes until `finish`.
+
+    Attributes:
+        node: the node.
+        editor: its model.
+        nodes: what will stand in its place.
+        constants: small constants that those read.
+    """
+
+    node: ir.Node
+    editor: Editor
+    nodes: list[ir.Node] = field(default_factory=list)
+    constants: list[tuple[ir.Value, Tensor]] = field(default_factory=list)
+
+    @property
+    def opset(self) -> int:
+        """Version of the standard operators."""
+        imports = self.editor.model.graph.opset_imports
+        return imports.get("", imports.get("ai.onnx", 1))
+
+    def add(
+        self,
+        op: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, object] | None = None,
+    ) -> ir.Value:
+        """Append a standard node of one output."""
+        made = ir.node(op, inputs, attributes or {})  # type: ignore[arg-type]
+        self.nodes.append(made)
+        return made.outputs[0]
+
+    def array(self, value: ir.Value | None) -> AnyArray:
+        """The numbers of a small constant operand, or `Unrecognised`."""
+        tensor = self.editor.constant(value)
+        if tensor.encoding.quantized or tensor.elements > 1 << 16:
+            raise Unrecognised("a constant of another kind")
+        return numbers(tensor, whole=False)
+
+    def constant(self, name: str, array: AnyArray, dtype: str | None = None) -> ir.Value:
+        """A small constant of its own."""
+        tensor = small(name, array, dtype or str(array.dtype))
+        placeholder = ir.Value(name=name, type=ir.TensorType(DTYPES[tensor.dtype]))
+        self.constants.append((placeholder, tensor))
+        return placeholder
+
+    def dequantized(
+        self, codes: ir.Value, scale: ir.Value, zero: ir.Value | None, axis: int | None = None
+    ) -> ir.Value:
+        """What codes stand for; `axis` where there may be a scale for each index along it."""
+        count = self.array(scale).size
+        if axis is None and count != 1:
+            raise Unrecognised("scales along an axis that is not known")
+        return self.add(DEQUANTIZE, [codes, scale, zero], {"axis": axis} if count > 1 else {})
+
+    def finish(
+        self, result: ir.Value, scale: ir.Value | None = None, zero: ir.Value | None = None
+    ) -> None:
+        """Put the nodes in the place of the old one.
+
+        Args:
+            result: the real value.
+            scale: of the codes that the old node gives; None where it gives real values.
+            zero: their zero point.
+        """
+        output, graph = only_output(self.node), self.node.graph
+        if not isinstance(graph, ir.Graph):
+            raise Unrecognised("inside a function")
+        name, real = name_of(output), result
+        if scale is not None:
+            result = self.add(QUANTIZE, [real, scale, zero])
+        result.type, result.shape = output.type, output.shape
+        self._register(graph)
+        graph.insert_before(self.node, self.nodes)
+        output.replace_all_uses_with(result, replace_graph_outputs=True)
+        self.editor.drop([self.node])
+        result.name = name
+        self.editor.taken.add(name)
+        if scale is not None:
+            real.type, real.shape = (
+                None if scale.dtype is None else ir.TensorType(scale.dtype),
+                output.shape,
+            )
+            base = base_of_codes(name)
+            real.name = self.editor.free(
+                name + HIDDEN if base == name or base in self.editor.taken else base
+            )
+        for node in self.nodes:
+            for made in node.outputs:
+                if made.name is None:
+                    made.name = self.editor.free(f"{base_of_codes(name)}.{node.op_type.lower()}")
+
+    def _register(self, graph: ir.Graph) -> None:
+        for placeholder, tensor in self.constants:
+            stub = self.editor.register(graph, tensor)
+            placeholder.replace_all_uses_with(stub)
+
+
+def run(
+    editor: Editor,
+    known: Mapping[str, ActivationQuantization] | None = None,
+    handlers: Mapping[str, Expand] | None = None,
+) -> tuple[dict[str, ActivationQuantization], tuple[Remark, ...]]:
+    """Lift all quantization of a graph.
+
+    Args:
+        editor: a model; tensors that something else read have an encoding already.
+        known: quantization of real values that something else read.
+        handlers: domain to what writes out the calls of its functions.
+
+    Returns:
+        The quantization of values by name, the known ones among them, and what stays as nodes.
+    """
+    from w2e_onnx.recognise_operators_products import turn_products
+    from w2e_onnx.recognise_operators_table import expander
+
+    for node in editor.nodes():
+        handler = (handlers or {}).get(node.domain)
+        expand = handler or expander(node)
+        if expand is None:
+            continue
+        try:
+            expand(Expansion(node=node, editor=editor))
+        except Unrecognised:
+            continue
+    found = fold(editor, known)
+    turn_products(editor)
+    return found
+
+
+def dtype_of(value: ir.Value, editor: Editor) -> str | None:
+    """Element type of a value where it is known."""
+    if is_weight(value):
+        tensor = editor.tensors.get(name_of(value))
+        return None if tensor is None else tensor.dtype
+    return None if value.dtype is None else DTYPE_NAMES.get(value.dtype)
