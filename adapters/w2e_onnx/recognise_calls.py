@@ -26,6 +26,8 @@ from w2e_bridge.ir.model import Remark
 from w2e_bridge.ir.plain import PLAIN
 from w2e_bridge.ir.tensor import Tensor, plain_tensor
 from w2e_bridge.kernels.build import Builder
+from w2e_bridge.kernels.hybrid import KINDS as HYBRID
+from w2e_bridge.kernels.hybrid import dynamic
 from w2e_bridge.kernels.operation import Attribute, Operation
 from w2e_bridge.kernels.table import build, kinds
 from w2e_onnx.lowering.litert import call as calls
@@ -90,14 +92,15 @@ class Calls:
         if kind in (UNSIGNED, SIGNED):
             self.border(node, kind, slots[0])
             return
+        place = _Before(editor=self.editor, node=node)
         operands = [
             self.operand(v, s) for v, s in zip(node.inputs[:count], slots[:count], strict=True)
         ]
+        operands = self.rounded(kind, node, operands, slots)
         outputs = [self.output(v, s) for v, s in zip(node.outputs, slots[count:], strict=True)]
         operation = Operation(
             kind=kind, inputs=tuple(operands), outputs=tuple(outputs), attributes=_attributes(node)
         )
-        place = _Before(editor=self.editor, node=node)
         builder = Builder(place=place, tensors=self.editor.tensors, values=self.values)
         if kind.startswith("onnx:"):
             raise Unrecognised("a node that no kind knows")
@@ -151,13 +154,35 @@ class Calls:
 
     def operand(self, value: ir.Value | None, slot: Parameters) -> ir.Value | None:
         """An operand in the canonical graph."""
-        if value is None or slot.axis == calls.PLAIN:
+        if value is None or slot.axis in (calls.PLAIN, calls.DYNAMIC):
             return value
         if is_weight(value):
             self.constant(value, slot)
         else:
             self.quantized(value, slot)
         return value
+
+    def rounded(
+        self,
+        kind: str,
+        node: ir.Node,
+        operands: list[ir.Value | None],
+        slots: Sequence[Parameters],
+    ) -> list[ir.Value | None]:
+        """The operands, those that the kernel rounds at run time under a name that says so."""
+        found = list(operands)
+        for index, slot in enumerate(slots[: len(operands)]):
+            value = operands[index]
+            if slot.axis != calls.DYNAMIC or value is None or kind not in HYBRID:
+                continue
+            name = self.editor.free(f"{name_of(value)}.rounded")
+            made = ir.Value(name=name, type=value.type, shape=value.shape)
+            _Before(editor=self.editor, node=node).append(
+                ir.node("Identity", [value], outputs=[made])
+            )
+            self.values[name] = dynamic(kind, _attributes(node))
+            found[index] = made
+        return found
 
     def constant(self, value: ir.Value, slot: Parameters) -> None:
         """Make codes with a scale one tensor."""
@@ -184,7 +209,7 @@ class Calls:
         made = ir.Value(
             name=self.editor.free(f"{name_of(value)}.value"), shape=value.shape, type=value.type
         )
-        if slot.axis != calls.PLAIN:
+        if slot.axis not in (calls.PLAIN, calls.DYNAMIC):
             self.quantized(made, slot)
         return made
 
@@ -244,7 +269,7 @@ def _slots(node: ir.Node) -> Iterator[Parameters]:
         raise Unrecognised("attributes that don't fit together")
     position = len(types) - len(node.outputs)
     for name, axis in zip(types, axes, strict=True):
-        if axis == calls.PLAIN:
+        if axis in (calls.PLAIN, calls.DYNAMIC):
             yield Parameters(type=name, axis=axis)
             continue
         if position + 2 > len(node.inputs) or name not in PLAIN:

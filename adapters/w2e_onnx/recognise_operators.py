@@ -101,26 +101,21 @@ class Expansion:
         name, real = name_of(output), result
         if scale is not None:
             result = self.add(QUANTIZE, [real, scale, zero])
+            real.type = None if scale.dtype is None else ir.TensorType(scale.dtype)
+            real.shape = output.shape
+            base = base_of_codes(name)
+            plain = base != name and base not in self.editor.taken
+            real.name = self.editor.free(base if plain else name + HIDDEN)
         result.type, result.shape = output.type, output.shape
+        for node in self.nodes:
+            for made in node.outputs:
+                made.name = made.name or self.editor.free(f"{name}.{node.op_type.lower()}")
         self._register(graph)
         graph.insert_before(self.node, self.nodes)
         output.replace_all_uses_with(result, replace_graph_outputs=True)
         self.editor.drop([self.node])
         result.name = name
         self.editor.taken.add(name)
-        if scale is not None:
-            real.type, real.shape = (
-                None if scale.dtype is None else ir.TensorType(scale.dtype),
-                output.shape,
-            )
-            base = base_of_codes(name)
-            real.name = self.editor.free(
-                name + HIDDEN if base == name or base in self.editor.taken else base
-            )
-        for node in self.nodes:
-            for made in node.outputs:
-                if made.name is None:
-                    made.name = self.editor.free(f"{base_of_codes(name)}.{node.op_type.lower()}")
 
     def _register(self, graph: ir.Graph) -> None:
         for placeholder, tensor in self.constants:
@@ -143,21 +138,22 @@ def run(
     Returns:
         The quantization of values by name, the known ones among them, and what stays as nodes.
     """
+    from w2e_onnx.recognise_operators_dynamic import Dynamic
     from w2e_onnx.recognise_operators_products import turn_products
     from w2e_onnx.recognise_operators_table import expander
 
+    dynamic = Dynamic(editor=editor)
     for node in editor.nodes():
         handler = (handlers or {}).get(node.domain)
-        expand = handler or expander(node)
-        if expand is None:
-            continue
+        expand = handler or expander(node) or dynamic.expand
         try:
-            expand(Expansion(node=node, editor=editor))
+            if node.graph is not None:  # not gone with another one
+                expand(Expansion(node=node, editor=editor))
         except Unrecognised:
             continue
-    found = fold(editor, known)
+    values, left = fold(editor, known)
     turn_products(editor)
-    return found
+    return dynamic.finish(values), left
 
 
 def dtype_of(value: ir.Value, editor: Editor) -> str | None:

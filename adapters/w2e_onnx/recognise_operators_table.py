@@ -79,10 +79,11 @@ class Row:
 
 
 def _plain(work: Expansion, row: Row, operands: list[ir.Value | None]) -> ir.Value:
-    return work.add(row.op, operands, _kept(work.node, row.attributes))
+    return work.add(row.op, operands, kept(work.node, row.attributes))
 
 
-def _kept(node: ir.Node, names: tuple[str, ...]) -> dict[str, object]:
+def kept(node: ir.Node, names: tuple[str, ...]) -> dict[str, object]:
+    """Attributes of these names as far as a node has them."""
     found = {name: node.attributes[name] for name in names if name in node.attributes}
     if any(attribute.is_ref() for attribute in found.values()):
         raise Unrecognised("attributes of a function")
@@ -109,12 +110,12 @@ def _softmax(work: Expansion, row: Row, operands: list[ir.Value | None]) -> ir.V
 
 
 def _mean(work: Expansion, row: Row, operands: list[ir.Value | None]) -> ir.Value:
-    kept = _kept(work.node, ("axes", "keepdims"))
-    axes = kept.pop("axes", None)
+    own = kept(work.node, ("axes", "keepdims"))
+    axes = own.pop("axes", None)
     if axes is None or work.opset < 18:
-        return work.add(row.op, operands, kept if axes is None else {**kept, "axes": axes})
+        return work.add(row.op, operands, own if axes is None else {**own, "axes": axes})
     numbers = np.asarray(axes, np.int64)
-    return work.add(row.op, [*operands, work.constant("axes", numbers)], kept)
+    return work.add(row.op, [*operands, work.constant("axes", numbers)], own)
 
 
 _BINARY = _triples(0, 3)
@@ -245,5 +246,5 @@ def _type(work: Expansion, row: Row) -> str:
 def _pool(work: Expansion) -> None:
     """NhwcMaxPool: MaxPool between two Transposes, all of them on codes."""
     turned = work.add("Transpose", [needed(work.node, 0)], {"perm": TO_FIRST})
-    pooled = work.add("MaxPool", [turned], _kept(work.node, POOL))
+    pooled = work.add("MaxPool", [turned], kept(work.node, POOL))
     work.finish(work.add("Transpose", [pooled], {"perm": TO_LAST}))

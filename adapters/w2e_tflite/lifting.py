@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
@@ -44,6 +44,8 @@ class Lifted:
         patterns: of sparse constants by name.
         states: of the model.
         initial: what resources begin with, by name.
+        densified: places of the tensors that a DENSIFY reads.
+        reached: numbers of the subgraphs that were read.
         remarks: what was left behind, by name.
         refused: operators that can't be carried.
         count: graphs that were read.
@@ -57,6 +59,8 @@ class Lifted:
     patterns: dict[str, Pattern] = field(default_factory=dict)
     states: list[State] = field(default_factory=list)
     initial: dict[str, Tensor] = field(default_factory=dict)
+    densified: set[int] = field(default_factory=set)
+    reached: set[int] = field(default_factory=set)
     remarks: dict[str, Remark] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
     count: int = 0
@@ -82,6 +86,7 @@ class Subgraph:
         floats: tensors that are constants behind a DEQUANTIZE.
         handles: names of resources by the number of their tensor.
         variables: resources by name.
+        after: what variable tensors are after the run, in order.
     """
 
     lifted: Lifted
@@ -95,6 +100,7 @@ class Subgraph:
     floats: set[int] = field(default_factory=set)
     handles: dict[int, str] = field(default_factory=dict)
     variables: Variables = field(default_factory=Variables)
+    after: list[ir.Value] = field(default_factory=list)
 
     @property
     def graph(self) -> ir.Graph:
@@ -178,7 +184,8 @@ class Subgraph:
         if found.repair:
             lifted.remark(name, found.repair)
         if found.pattern is not None:
-            lifted.patterns[name] = found.pattern
+            densify = record.offset in lifted.densified
+            lifted.patterns[name] = replace(found.pattern, densify=densify)
         return found.tensor
 
 

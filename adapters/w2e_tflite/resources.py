@@ -5,12 +5,14 @@ What becomes of them in the canonical graph: `w2e_bridge.kernels.state`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.graph.inspecting import name_of
+from w2e_bridge.ir.parts import AnyArray
 from w2e_bridge.ir.tensor import Tensor
 from w2e_bridge.kernels.operation import Attribute
 from w2e_bridge.kernels.state import State, initial_of, states_of
@@ -63,8 +65,9 @@ def call_once(work: Subgraph, operator: Record) -> None:
     """CALL_ONCE: a subgraph that says what resources begin with."""
     container = work.lifted.container
     said = attributes_of(container, operator, "call_once")
-    record = container.subgraph(int(str(said["init_subgraph_index"])), "CALL_ONCE")
-    handles: dict[int, str] = {}
+    index = int(str(said["init_subgraph_index"]))
+    record = container.subgraph(index, "CALL_ONCE")
+    work.lifted.reached.add(index)
     start = Subgraph(
         lifted=work.lifted,
         record=record,
@@ -72,7 +75,6 @@ def call_once(work: Subgraph, operator: Record) -> None:
         place=work.place,
         builder=work.builder,
         tensors=tuple(record.records("tensors")),
-        handles=handles,
     )
     for item in record.records("operators"):
         kind = container.kind(item)
@@ -108,7 +110,7 @@ def _one(work: Subgraph, operator: Record, side: str) -> int:
 
 
 def variable_outputs(
-    work: Subgraph, kind: str, attributes: dict[str, Attribute], inputs: Sequence[int]
+    work: Subgraph, kind: str, attributes: Mapping[str, Attribute], inputs: Sequence[int]
 ) -> dict[int, ir.Value]:
     """Further outputs of an operator that changes variable tensors, by their place among its outputs.
 
@@ -125,6 +127,7 @@ def variable_outputs(
         after = work.fresh(index, NEXT)
         work.graph.inputs.append(before)
         found[place] = after
+        work.after.append(after)
         state = State(input=name_of(before), output=name_of(after), initial=_zero(work, index))
         work.lifted.states.append(state)
     return found
@@ -174,11 +177,11 @@ def _public(work: Subgraph) -> set[ir.Value]:
 
 def _freeze(work: Subgraph, before: ir.Value, first: Tensor) -> None:
     """A resource that nothing assigns is a constant."""
-    work.lifted.names.taken.add(first.name)
-    before.replace_all_uses_with(work.stub(first))
+    name = work.lifted.names.free(first.name)
+    before.replace_all_uses_with(work.stub(replace(first, name=name)))
     work.lifted.values.pop(name_of(before), None)
 
 
-def codes_of(tensor: Tensor) -> object:
+def codes_of(tensor: Tensor) -> AnyArray:
     """The numbers of a constant as they are stored, flat."""
     return tensor.storage.parts(0, tensor.rows).codes

@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.graph.support import run, same_bits, write
 from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.qdq import unfold
-from w2e_bridge.ir.activation import Granularity
+from w2e_bridge.ir.activation import ActivationMode, Granularity
 from w2e_bridge.ir.codes import Integer
-from w2e_bridge.ir.encoding import FLOAT32, WHOLE, Encoding, zero_point
+from w2e_bridge.ir.encoding import FLOAT32, WHOLE
 from w2e_onnx.read import lift
 
 with warnings.catch_warnings():
@@ -96,16 +96,18 @@ def test_everything_is_folded(quantized: tuple[Path, bool]) -> None:
     model = lift(path, {})
     assert not model.remarks
     assert model.graph is not None
+    # Public values are real ones, so that their quantized forms are values of their own.
     assert [node.op_type for node in model.graph.graph] == [
-        "Conv", "Conv", "Add", "GlobalAveragePool", "Flatten", "Gemm",
+        "Identity", "Conv", "Conv", "Add", "GlobalAveragePool", "Flatten", "Gemm", "Identity",
     ]  # fmt: skip
     assert set(model.tensors) == {"w1", "b1", "w2", "wg", "bg"}
     block = (WHOLE, WHOLE, WHOLE) if channels else (WHOLE,) * 4
     own = model.tensors["w1"].encoding
     assert (own.codes, own.block, own.scale) == (Integer(bits=8, signed=True), block, FLOAT32)
-    assert own.offset == zero_point(8, signed=True)
+    assert own.offset is None  # zero points of 0 are written out in the file
     assert model.tensors["b1"].encoding.codes == Integer(bits=32, signed=True)
-    assert {"x", "r1", "s", "p", "y"} <= set(model.activations)
+    assert {"x_QuantizeLinear_Output", "r1", "s", "p"} <= set(model.activations)
+    assert not {"x", "y"} & set(model.activations)
     assert all(q.granularity is Granularity.TENSOR for q in model.activations.values())
 
 
@@ -147,12 +149,12 @@ def test_unfolded_it_computes_the_same(quantized: tuple[Path, bool], tmp_path: P
     }
 
 
-def test_operators_that_compute_with_integers_stay(tmp_path: Path) -> None:
+def test_integers_with_scales_of_the_run_are_dynamic(tmp_path: Path) -> None:
     target = tmp_path / "model.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quantize_dynamic(float_model(tmp_path / "float.onnx"), target, weight_type=QuantType.QUInt8)
     model = lift(target, {})
-    left = {remark.name for remark in model.remarks}
-    assert {"DynamicQuantizeLinear", "ConvInteger"} <= left
-    assert model.tensors["w1_quantized"].encoding == Encoding(codes=Integer(bits=8))
+    assert not model.remarks
+    assert {q.mode for q in model.activations.values()} == {ActivationMode.DYNAMIC}
+    assert model.tensors["w1"].encoding.codes == Integer(bits=8)

@@ -22,10 +22,9 @@ from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.model import Remark
 
 QUANTIZED_OPS = (
-    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul",
-    "ConvInteger", "MatMulInteger",
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger",
 )  # fmt: skip
-"""Operators that speak of quantization."""
+"""Operators that speak of quantization; all `QLinear…` do as well."""
 
 
 def fold(
@@ -50,7 +49,8 @@ def fold(
     left = Counter(
         n.op_type
         for n in editor.nodes()
-        if n.domain in (*STANDARD, "com.microsoft") and n.op_type in QUANTIZED_OPS
+        if n.domain in (*STANDARD, "com.microsoft")
+        and (n.op_type in QUANTIZED_OPS or n.op_type.startswith("QLinear"))
     )
     reason = "{} nodes stay in the graph as they are"
     return values, tuple(Remark(name=op, reason=reason.format(left[op])) for op in sorted(left))

@@ -18,7 +18,7 @@ from w2e_bridge.graph.inspecting import name_of
 from w2e_bridge.graph.planes import blocks, padded
 from w2e_bridge.graph.weights import DTYPES
 from w2e_bridge.ir.codes import Float, Integer
-from w2e_bridge.ir.encoding import WHOLE, Encoding, Offset, OffsetKind
+from w2e_bridge.ir.encoding import WHOLE, Encoding, Offset, OffsetKind, constant_zero
 from w2e_bridge.ir.parts import Parts
 from w2e_bridge.ir.plain import PLAIN, numpy_type
 from w2e_bridge.ir.tensor import ComputedStorage, Tensor
@@ -242,10 +242,19 @@ def _scales(tensor: Tensor) -> Tensor:
 
 
 def _zeros(tensor: Tensor) -> Tensor | None:
-    """Zero points as the operator wants them: of the codes' type, one for each scale; None for all 0."""
+    """Zero points as the operator wants them: of the codes' type, one for each scale; None for none.
+
+    Without blocks, those of a byte are written out even where all are 0: ONNX Runtime takes a product for one
+    of integers only so (1.32, Gemm between DequantizeLinear and QuantizeLinear).
+    """
     offset, codes = tensor.encoding.offset, tensor.encoding.codes
-    if offset is None or not offset.kind.before_scale or offset.constant == 0:
+    if offset is not None and not offset.kind.before_scale:
         return None
+    if offset is None or offset.constant == 0:
+        byte = isinstance(codes, Integer) and codes.bits == 8
+        if not byte or spread_of(tensor.encoding, tensor.shape).block:
+            return None
+        offset = constant_zero(0)
     own = PLAIN[str(codes)]
 
     def pick(parts: Parts) -> Parts | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import ArrayLike
 
 from w2e_bridge.graph.inspecting import given
 from w2e_bridge.kernels.operation import Constant, Operand
@@ -64,7 +65,7 @@ def text(node: ir.Node, name: str, default: str) -> str:
     return value if isinstance(value, str) else default
 
 
-def int32(name: str, numbers: Sequence[int] | int) -> Constant:
+def int32(name: str, numbers: ArrayLike) -> Constant:
     """An int32 constant operand."""
     return Constant(array=np.asarray(numbers, np.int32), name=name)
 

@@ -10,7 +10,8 @@ A call stands for one operation of `w2e_bridge.kernels`. Its inputs are
 3. numbers derived from those, which only the function's body reads.
 
 Its attributes are the operation's own, and `types` (operands, then outputs, "" where left out) and `axes`
-(along which an operand or output has its scales, -1 for one scale, -2 where it is not quantized). The function is named after the kind
+(along which an operand or output has its scales, -1 for one scale, -2 where it is not quantized,
+-3 where the kernel itself rounds it at run time). The function is named after the kind
 and a digest of its body, so that a reader knows both: see `w2e_onnx.recognise_calls`.
 """
 
@@ -194,6 +195,8 @@ class Call:
 
     def function(self, outputs: Sequence[ir.Value], opsets: Mapping[str, int]) -> ir.Function:
         """The function of these nodes, named after its body."""
+        for value in (*self.formals(), *(output for node in self.nodes for output in node.outputs)):
+            value.type = value.shape = None  # one body serves calls of many shapes
         # A function's outputs are its own: an operand passed through needs a node.
         made = {output for node in self.nodes for output in node.outputs}
         seen: set[ir.Value] = set()
@@ -239,14 +242,14 @@ class Call:
         }
 
 
-PLAIN, WHOLE = -2, -1
-"""In `axes`: not quantized, one scale."""
+DYNAMIC, PLAIN, WHOLE = -3, -2, -1
+"""In `axes`: rounded by the kernel at run time, not quantized, one scale."""
 
 
 def _axis(slot: Slot | None) -> int:
     quantized = None if slot is None else slot.quantized
     if quantized is None:
-        return PLAIN
+        return PLAIN if slot is None or slot.dynamic is None else DYNAMIC
     return WHOLE if quantized.axis is None else quantized.axis
 
 

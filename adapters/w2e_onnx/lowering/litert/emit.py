@@ -21,6 +21,7 @@ from w2e_bridge.graph.inspecting import name_of
 from w2e_bridge.graph.weights import DTYPES
 from w2e_bridge.ir.model import Model
 from w2e_bridge.kernels.cover import cover
+from w2e_bridge.kernels.hybrid import is_dynamic
 from w2e_bridge.kernels.operation import Constant, Operand, Operation
 from w2e_bridge.kernels.scope import Scope
 from w2e_onnx.lowering.litert.call import DOMAIN, MICROSOFT, SHIFT, Call, Slot
@@ -62,11 +63,23 @@ class Emitter:
         self.taken |= {name_of(o) for node in self.graph for o in node.outputs}
         self.enter()
         for step in cover(self.graph, self.scope):
+            if self.alias(step):
+                continue
             operation = step if isinstance(step, Operation) else _single(step)
             if self.concerned(operation):
                 self.emit(operation)
         self.leave()
         self.graph.sort()
+
+    def alias(self, step: Operation | ir.Node) -> bool:
+        """Whether a step only gives a name to what the next kernel rounds; the kernel reads the value itself."""
+        if isinstance(step, Operation) or step.op_type != "Identity":
+            return False
+        source, named = step.inputs[0], step.outputs[0]
+        if source is None or not is_dynamic(self.scope.quantization(named)):
+            return False
+        self.carried[named] = self.carried.get(source, source)
+        return True
 
     def concerned(self, operation: Operation) -> bool:
         """Whether an operation touches codes."""

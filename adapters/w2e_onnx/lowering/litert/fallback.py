@@ -83,6 +83,8 @@ def _operand(call: Call, slot: Slot | None, tensors: dict[str, Tensor], index: i
     if slot.quantized is None:
         value = slot.value
         assert value is not None
+        value.type = ir.TensorType(DTYPES[slot.type])
+        value.shape = None if slot.shape is None else ir.Shape(slot.shape)
         if slot.tensor is None:
             return value
         return (
@@ -90,7 +92,10 @@ def _operand(call: Call, slot: Slot | None, tensors: dict[str, Tensor], index: i
             if slot.tensor.elements <= 64
             else value
         )
-    return decoded(call, slot)
+    real = decoded(call, slot)
+    real.type = ir.TensorType(ir.DataType.FLOAT)
+    real.shape = None if slot.shape is None else ir.Shape(slot.shape)
+    return real
 
 
 def decoded(call: Call, slot: Slot) -> ir.Value:

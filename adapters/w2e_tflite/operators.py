@@ -1,0 +1,257 @@
+"""Subgraphs of a file to graphs of the canonical model: operators to operations, and these to nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from w2e_bridge.errors import BridgeError, UnsupportedError
+from w2e_bridge.graph.functions import OPSET
+from w2e_bridge.graph.inspecting import is_weight, name_of
+from w2e_bridge.ir.codes import Float, Integer
+from w2e_bridge.kernels.build import Builder
+from w2e_bridge.kernels.operation import Attribute, Operation
+from w2e_bridge.kernels.table import build, kinds
+from w2e_tflite import hybrid, resources
+from w2e_tflite.container import type_name
+from w2e_tflite.lifting import Lifted, Refusal, Subgraph
+from w2e_tflite.options import SUBGRAPH, attributes_of
+from w2e_tflite.place import GraphPlace
+from w2e_tflite.quant import Odd, parameters
+from w2e_tflite.record import Record
+
+_MOST_GRAPHS = 1000
+"""Bodies of control flow in a model; one that is used in two places is read twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Finished:
+    """A graph that was read.
+
+    Attributes:
+        graph: of the canonical model.
+        inputs: names of its inputs by the number of their tensor in the file.
+        outputs: likewise.
+    """
+
+    graph: ir.Graph
+    inputs: Mapping[int, str]
+    outputs: Mapping[int, str]
+
+
+def lift_graph(lifted: Lifted, index: int, inside: tuple[int, ...] = ()) -> Finished:
+    """Read a subgraph; operators that can't be carried are collected in `lifted.refused`.
+
+    Args:
+        lifted: what is common to all graphs of the model.
+        index: of the subgraph.
+        inside: subgraphs that this is a body of.
+
+    Raises:
+        FormatError: it is no graph.
+    """
+    record = lifted.container.subgraph(index, "control flow")
+    lifted.count += 1
+    lifted.reached.add(index)
+    if index in inside or lifted.count > _MOST_GRAPHS:
+        raise lifted.container.error(record, "a subgraph that is inside of itself")
+    name = lifted.names.free(record.text("name") or f"graph_{index}")
+    graph = ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name=name)
+    place = GraphPlace(graph=graph, names=lifted.names)
+    builder = Builder(
+        place=place, tensors=lifted.tensors, values=lifted.values, functions=lifted.functions
+    )
+    work = Subgraph(
+        lifted=lifted,
+        record=record,
+        inside=(*inside, index),
+        place=place,
+        builder=builder,
+        tensors=tuple(record.records("tensors")),
+    )
+    return _read(work)
+
+
+def _read(work: Subgraph) -> Finished:
+    inputs = dict.fromkeys(work.record.integers("inputs"))
+    work.graph.inputs.extend(work.made(index) for index in inputs)
+    for operator in work.record.records("operators"):
+        _operator(work, operator)
+    numbers = work.record.integers("outputs")
+    work.graph.outputs.extend(_public(work, index) for index in numbers)
+    if not work.lifted.refused:
+        work.graph.outputs.extend(work.after)
+        work.graph.outputs.extend(resources.finish(work))
+    ends = zip(work.record.integers("outputs"), work.graph.outputs, strict=False)
+    return Finished(
+        graph=work.graph,
+        inputs={index: name_of(work.known[index]) for index in inputs},
+        outputs={index: name_of(value) for index, value in ends},
+    )
+
+
+def _public(work: Subgraph, index: int) -> ir.Value:
+    """An output: a value of its own, that some operator makes."""
+    value = work.value(index)
+    given = value.is_graph_input() and not work.body  # a body may hand on what it is given
+    if given or is_weight(value) or value in work.graph.outputs:
+        return resources.quantized_copy(work, value, work.name(index))
+    return value
+
+
+def _operator(work: Subgraph, operator: Record) -> None:
+    kind = work.lifted.container.kind(operator)
+    try:
+        SPECIAL.get(kind, _operation)(work, operator)
+    except UnsupportedError as reason:
+        first = next(iter(operator.integers("outputs")), -1)
+        known = 0 <= first < len(work.tensors)
+        refusal = Refusal(kind=kind, tensor=work.name(first) if known else "", reason=str(reason))
+        work.lifted.refused.append(refusal)
+        _supply(work, operator)
+
+
+def _supply(work: Subgraph, operator: Record) -> None:
+    """Values for the outputs of an operator that is refused, so that reading goes on and finds the others."""
+    for index in operator.integers("outputs"):
+        if 0 <= index < len(work.tensors):
+            work.known.setdefault(index, ir.Value(name=work.lifted.names.free("refused")))
+
+
+def _operation(work: Subgraph, operator: Record) -> None:
+    """Any operator that has a kind."""
+    container = work.lifted.container
+    kind = container.kind(operator)
+    if kind not in kinds():
+        raise UnsupportedError("")
+    attributes = attributes_of(container, operator, kind)
+    graphs = _bodies(work, attributes)
+    numbers = operator.integers("inputs")
+    states = resources.variable_outputs(work, kind, attributes, numbers)
+    inputs = [None if index < 0 else work.value(index) for index in numbers]
+    _round(work, kind, attributes, numbers, inputs)
+    outputs = [work.made(index) for index in operator.integers("outputs")]
+    for place in sorted(states):
+        outputs.insert(place, states[place])
+    operation = Operation(
+        kind=kind,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        attributes={**attributes, **_intermediates(work, operator)},
+        graphs=graphs,
+    )
+    try:
+        build(operation, work.builder)
+    except BridgeError:
+        raise
+    except Exception as error:
+        if work.lifted.refused:  # what it reads may be made up
+            return
+        problem = f"{kind.upper()}: its operands don't go with it: {type(error).__name__}: {error}"
+        raise container.error(operator, problem) from error
+
+
+def _bodies(work: Subgraph, attributes: dict[str, Attribute]) -> dict[str, ir.Graph]:
+    """The graphs of control flow in the place of their numbers."""
+    roles = [name for name in attributes if name.endswith(SUBGRAPH)]
+    return {
+        role.removesuffix(SUBGRAPH): lift_graph(
+            work.lifted, int(str(attributes.pop(role))), work.inside
+        ).graph
+        for role in roles
+    }
+
+
+def _round(
+    work: Subgraph,
+    kind: str,
+    attributes: Mapping[str, Attribute],
+    numbers: tuple[int, ...],
+    inputs: list[ir.Value | None],
+) -> None:
+    """Give the floats of a hybrid operator a name of their own."""
+    concerned = hybrid.KINDS.get(kind)
+    if concerned is None or len(inputs) <= max(concerned.x, concerned.weights):
+        return
+    x, weights = inputs[concerned.x], inputs[concerned.weights]
+    if x is None or weights is None or numbers[concerned.weights] in work.floats:
+        return
+    tensor = work.lifted.tensors.get(name_of(weights)) if is_weight(weights) else None
+    codes = None if tensor is None else tensor.encoding.codes
+    narrow = isinstance(codes, Integer) and codes.bits <= 8 and tensor is not None
+    floats = x.dtype == ir.DataType.FLOAT and name_of(x) not in work.lifted.values
+    if narrow and floats and tensor is not None and tensor.encoding.quantized:
+        rounded = work.place.identity(x, f"{name_of(x)}.rounded")
+        work.lifted.values[name_of(rounded)] = hybrid.dynamic(kind, attributes)
+        inputs[concerned.x] = rounded
+
+
+def _intermediates(work: Subgraph, operator: Record) -> dict[str, Attribute]:
+    """Scales of the values inside of an operator (integer LSTM)."""
+    records = [work.tensor(index) for index in operator.integers("intermediates")]
+    if not records:
+        return {}
+    found = []
+    for record in records:
+        try:
+            found.append(parameters(record, record.integers("shape")))
+        except Odd:
+            found.append(None)
+    return {
+        "intermediate_types": tuple(map(type_name, records)),
+        "intermediate_scales": tuple(0.0 if p is None else float(p.scale[0]) for p in found),
+        "intermediate_zero_points": tuple(
+            0 if p is None or p.zero is None else int(p.zero[0]) for p in found
+        ),
+    }
+
+
+def _dequantize(work: Subgraph, operator: Record) -> None:
+    """DEQUANTIZE of a constant: the constant, computed with as floats."""
+    inputs, outputs = operator.integers("inputs"), operator.integers("outputs")
+    if len(inputs) != 1 or len(outputs) != 1 or not _fold(work, inputs[0], outputs[0]):
+        _operation(work, operator)
+
+
+def _fold(work: Subgraph, index: int, output: int) -> bool:
+    index = work.same.get(index, index)
+    held = work.known.get(index)
+    tensor = work.constant(index) if held is None else work.lifted.tensors.get(name_of(held))
+    if tensor is None or (held is not None and not is_weight(held)) or output in work.known:
+        return False
+    quantized = tensor.encoding.quantized
+    if not quantized and (held is not None or not isinstance(tensor.encoding.codes, Float)):
+        if held is None:
+            work.known[index] = work.stub(tensor)
+        return False
+    stub = work.stub(replace(tensor, dtype="float32")) if held is None else held
+    work.known[output] = stub
+    work.floats.add(output)
+    if quantized:
+        work.known[index] = stub
+    return True
+
+
+def _densify(work: Subgraph, operator: Record) -> None:
+    """DENSIFY of a sparse constant: the constant."""
+    inputs, outputs = operator.integers("inputs"), operator.integers("outputs")
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise work.error(f"DENSIFY of {len(inputs)} operands")
+    record = work.tensor(inputs[0])
+    if record.record("sparsity") is None or record.integer("is_variable"):
+        raise UnsupportedError("of no sparse constant")
+    work.lifted.densified.add(record.offset)
+    work.same[outputs[0]] = inputs[0]
+
+
+SPECIAL: Mapping[str, Callable[[Subgraph, Record], None]] = {
+    "dequantize": _dequantize,
+    "densify": _densify,
+    "var_handle": resources.var_handle,
+    "read_variable": resources.read_variable,
+    "assign_variable": resources.assign_variable,
+    "call_once": resources.call_once,
+}
+"""Operators that are no operations of the canonical model, or not always."""

@@ -1,0 +1,353 @@
+"""Elements by their indices: gather, look-up tables, one-hot rows, the largest, those that are not zero."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from w2e_bridge.errors import UnsupportedError
+from w2e_bridge.graph.inspecting import given
+from w2e_bridge.graph.weights import DTYPES
+from w2e_bridge.kernels.build import Builder
+from w2e_bridge.kernels.kind import Kind
+from w2e_bridge.kernels.operation import Constant, Operand, Operation
+from w2e_bridge.kernels.reading import (
+    extents, inside, int32, integers, number, positive, rank_of,
+)  # fmt: skip
+from w2e_bridge.kernels.scope import Scope, attribute
+from w2e_bridge.kernels.shape import INT32, INT64, single
+
+WIDE_ENOUGH = (ir.DataType.INT32, ir.DataType.INT64)
+
+
+def _indices(operand: Operand, builder: Builder) -> ir.Value:
+    """Indices of a type that Gather takes."""
+    value = builder.value(operand)
+    if value.dtype in (None, *WIDE_ENOUGH):
+        return value
+    return builder.node("Cast", [value], INT32)
+
+
+def _gather(operation: Operation, builder: Builder) -> None:
+    x, indices = builder.value(operation.inputs[0]), operation.inputs[1]
+    axis, batch = operation.integer("axis"), operation.integer("batch_dims")
+    if not batch:
+        inputs = [x, _indices(indices, builder)]
+        builder.node("Gather", inputs, {"axis": axis}, outputs=operation.outputs)
+        return
+    rank, count = rank_of(x), rank_of(indices)
+    if rank is None or count is None:
+        raise UnsupportedError("a gather in batches of values of unknown rank")
+    axis, batch = positive(axis, rank), positive(batch, count)
+    # GatherND takes the axis behind the batch: move it there, and what was before it back behind.
+    moved = [*range(batch), axis, *(a for a in range(batch, rank) if a != axis)]
+    if axis != batch:
+        x = builder.node("Transpose", [x], {"perm": moved})
+    wide = builder.as_int64(indices, "indices")
+    deep = builder.node("Unsqueeze", [wide, builder.integers("axes", [-1])])
+    last = axis == batch
+    y = builder.node(
+        "GatherND", [x, deep], {"batch_dims": batch}, outputs=operation.outputs if last else None
+    )
+    if not last:
+        perm = _back(rank, count, axis, batch)
+        builder.node("Transpose", [y], {"perm": perm}, outputs=operation.outputs)
+
+
+def _back(rank: int, count: int, axis: int, batch: int) -> list[int]:
+    """From (batch, indices, axes before, axes behind) to (batch, axes before, indices, axes behind)."""
+    before, many = axis - batch, count - batch
+    whole = rank - 1 + many
+    indices = range(batch, batch + many)
+    return [
+        *range(batch),
+        *range(batch + many, batch + many + before),
+        *indices,
+        *range(batch + many + before, whole),
+    ]
+
+
+def _match_gather(root: ir.Node, scope: Scope) -> Operation | None:
+    if root.op_type == "Gather":
+        inputs = (given(root, 0), _as_given(given(root, 1), scope))
+        attributes = {"axis": number(root, "axis", 0), "batch_dims": 0}
+        return single("gather", root, inputs, dict(attributes))
+    return _match_batches(root, scope)
+
+
+def _as_given(value: ir.Value | None, scope: Scope) -> Operand:
+    """Indices: constant ones as int32; a Cast from a narrower type stays what it is."""
+    array = scope.array(value)
+    if array is not None and array.dtype == np.int64:
+        return Constant(array=array.astype(np.int32), name="indices")
+    return value
+
+
+def _match_batches(root: ir.Node, scope: Scope) -> Operation | None:
+    node, nodes = root, list[ir.Node]()
+    if root.op_type == "Transpose":
+        found = inside(root, 0, scope, "GatherND")
+        if found is None:
+            return None
+        node = found
+    batch = number(node, "batch_dims", 0)
+    deep = inside(node, 1, scope, "Unsqueeze")
+    if deep is None or not batch or integers(given(deep, 1), scope) != [-1]:
+        return None
+    nodes += [deep, node]
+    x, axis = given(node, 0), batch
+    indices = scope.as_int32(given(deep, 0), "indices")
+    if root is not node:
+        turned = inside(node, 0, scope, "Transpose")
+        perm = None if turned is None else attribute(turned, "perm")
+        if turned is None or not isinstance(perm, tuple):
+            return None
+        x, axis, nodes = given(turned, 0), perm[batch], [turned, *nodes]
+        count = rank_of(indices)
+        if count is None or attribute(root, "perm") != tuple(_back(len(perm), count, axis, batch)):
+            return None
+    attributes = {"axis": axis, "batch_dims": batch}
+    rest = tuple(n for n in nodes if n is not root)
+    return single("gather", root, (x, indices), dict(attributes), rest)
+
+
+def _gather_nd(operation: Operation, builder: Builder) -> None:
+    x, indices = builder.value(operation.inputs[0]), builder.as_int64(operation.inputs[1], "indices")
+    builder.node("GatherND", [x, indices], outputs=operation.outputs)
+
+
+def _match_gather_nd(root: ir.Node, scope: Scope) -> Operation | None:
+    if number(root, "batch_dims", 0):
+        return None
+    indices = scope.as_int32(given(root, 1), "indices")
+    return single("gather_nd", root, (given(root, 0), indices))
+
+
+def _look_up(operation: Operation, builder: Builder) -> None:
+    rows, table = operation.inputs
+    inputs = [builder.value(table), _indices(rows, builder)]
+    builder.node("Gather", inputs, {"axis": 0}, outputs=operation.outputs)
+
+
+def _match_look_up(root: ir.Node, scope: Scope) -> Operation | None:
+    """A quantized table of which a Gather makes real numbers; all else is a gather."""
+    table, rows = given(root, 0), given(root, 1)
+    held = scope.tensor(table)
+    if held is None or not held.encoding.quantized or number(root, "axis", 0) or rank_of(rows) != 1:
+        return None
+    if scope.quantization(root.outputs[0]) is not None:
+        return None
+    return single("embedding_lookup", root, (_as_given(rows, scope), table))
+
+
+def _one_hot(operation: Operation, builder: Builder) -> None:
+    # OneHot counts negative indices from the end, TensorFlow Lite has no one for them.
+    indices, depth, on, off = operation.inputs
+    count = builder.numbers(depth, "depth of one-hot rows")[0]
+    value, rank = builder.value(indices), rank_of(indices)
+    if rank is None:
+        raise UnsupportedError("one-hot rows of indices of unknown rank")
+    axis = positive(operation.integer("axis", -1), rank + 1)
+    places = np.arange(count, dtype=np.int64 if value.dtype == ir.DataType.INT64 else np.int32)
+    shape = [-1] + [1] * (rank - axis)
+    deep = builder.node("Unsqueeze", [value, builder.integers("axes", [axis])])
+    classes = builder.place.constant("classes", places.reshape(shape))
+    hit = builder.node("Equal", [deep, classes])
+    inputs = [hit, builder.value(on), builder.value(off)]
+    builder.node("Where", inputs, outputs=operation.outputs)
+
+
+def _match_one_hot(root: ir.Node, scope: Scope) -> Operation | None:
+    if root.op_type == "OneHot":
+        return _match_standard_one_hot(root, scope)
+    hit = inside(root, 0, scope, "Equal")
+    deep = None if hit is None else inside(hit, 0, scope, "Unsqueeze")
+    on, off = given(root, 1), given(root, 2)
+    if hit is None or deep is None or rank_of(on) != 0 or rank_of(off) != 0:
+        return None
+    indices, axes = given(deep, 0), integers(given(deep, 1), scope)
+    classes, rank = scope.array(given(hit, 1)), rank_of(given(deep, 0))
+    if classes is None or rank is None or axes is None or len(axes) != 1:
+        return None
+    axis = positive(axes[0], rank + 1)
+    same = classes.shape == (classes.size, *(1,) * (rank - axis))
+    if not same or classes.reshape(-1).tolist() != list(range(classes.size)):
+        return None
+    inputs = (indices, int32("depth", classes.size), on, off)
+    return single("one_hot", root, inputs, {"axis": -1 if axis == rank else axis}, (deep, hit))
+
+
+def _match_standard_one_hot(root: ir.Node, scope: Scope) -> Operation | None:
+    depth, values = scope.number(given(root, 1)), scope.array(given(root, 2))
+    indices = given(root, 0)
+    if depth is None or values is None or values.size != 2 or indices is None:
+        return None
+    if indices.dtype not in WIDE_ENOUGH:
+        return None
+    off, on = (
+        Constant(array=values.reshape(-1)[i : i + 1].reshape(()), name=name)
+        for i, name in enumerate(("off", "on"))
+    )
+    inputs = (indices, int32("depth", int(depth)), on, off)
+    return single("one_hot", root, inputs, {"axis": number(root, "axis", -1)})
+
+
+def _top(operation: Operation, builder: Builder) -> None:
+    x, k = builder.value(operation.inputs[0]), operation.inputs[1]
+    if (array := builder.array(k)) is not None:
+        count = builder.integers("k", [int(array.reshape(-1)[0])])
+    else:
+        wide = builder.as_int64(k, "k")
+        count = builder.node("Reshape", [wide, builder.integers("vector", [-1])])
+    values, places = operation.outputs
+    found = ir.Value(name=builder.place.fresh("places"))
+    builder.node("TopK", [x, count], outputs=[values, found])
+    builder.node("Cast", [found], INT32, outputs=[places])
+
+
+def _match_top(root: ir.Node, scope: Scope) -> Operation | None:
+    node = root
+    if root.op_type == "Cast":
+        maker = scope.maker(given(root, 0), "TopK")
+        if maker is None or root.inputs[0] is not maker.outputs[1]:
+            return None
+        node = maker
+    rank, axis = rank_of(given(node, 0)), number(node, "axis", -1)
+    last = axis == -1 or (rank is not None and axis == rank - 1)
+    if not last or not number(node, "largest", 1):
+        return None
+    places, cast = _narrow(node.outputs[1], scope)
+    k = scope.as_int32(given(node, 1), "k")
+    reshape = inside(node, 1, scope, "Reshape")
+    nodes = [node, *cast]
+    if isinstance(k, Constant):
+        k = Constant(array=k.array.reshape(()), name="k")
+    elif reshape is not None:
+        k, nodes = scope.as_int32(given(reshape, 0), "k"), [reshape, *nodes]
+    return Operation(
+        kind="topk_v2",
+        inputs=(given(node, 0), k),
+        outputs=(node.outputs[0], places),
+        nodes=tuple(nodes),
+    )
+
+
+def _narrow(value: ir.Value, scope: Scope) -> tuple[ir.Value, list[ir.Node]]:
+    """The int32 copy of int64 indices and the Cast that makes it; a new value where nothing reads them."""
+    casts = [user.node for user in value.uses() if user.node.op_type == "Cast"]
+    if len(casts) == 1 and number(casts[0], "to", 0) == INT32["to"]:
+        return casts[0].outputs[0], casts
+    if value.uses() or value.is_graph_output():
+        return value, []
+    made = ir.Value(name=f"{value.name}.narrow", type=ir.TensorType(ir.DataType.INT32))
+    made.shape = value.shape
+    return made, []
+
+
+def _where(operation: Operation, builder: Builder) -> None:
+    found = builder.node("NonZero", [builder.value(operation.inputs[0])])
+    builder.node("Transpose", [found], {"perm": [1, 0]}, outputs=operation.outputs)
+
+
+def _match_where(root: ir.Node, scope: Scope) -> Operation | None:
+    found = inside(root, 0, scope, "NonZero")
+    if found is None or attribute(root, "perm", (1, 0)) != (1, 0):
+        return None
+    return single("where", root, (given(found, 0),), nodes=(found,))
+
+
+UNIQUE_TYPES = (ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.INT8)
+"""What ONNX Runtime's Unique computes on."""
+
+
+def _unique(operation: Operation, builder: Builder) -> None:
+    x, (values, places) = builder.value(operation.inputs[0]), operation.outputs
+    direct = x.dtype in (None, *UNIQUE_TYPES)
+    source = x if direct else builder.node("Cast", [x], INT64)
+    found = ir.Value(name=builder.place.fresh("unique"))
+    narrow = operation.text("idx_out_type", "INT32") == "INT32"
+    inverse = ir.Value(name=builder.place.fresh("inverse")) if narrow else places
+    skipped = ir.Value(name=builder.place.fresh("firsts"))
+    outputs = [values if direct else found, skipped, inverse]
+    builder.node("Unique", [source], {"sorted": 0}, outputs=outputs)
+    if not direct:
+        assert x.dtype is not None
+        builder.node("Cast", [found], {"to": int(x.dtype)}, outputs=[values])
+    if narrow:
+        builder.node("Cast", [inverse], INT32, outputs=[places])
+
+
+def _match_unique(root: ir.Node, scope: Scope) -> Operation | None:
+    node = scope.maker(given(root, 0), "Unique") if root.op_type == "Cast" else root
+    if node is None or number(node, "sorted", 1) or "axis" in node.attributes:
+        return None
+    if len(node.outputs) < 3 or (len(node.outputs) > 3 and node.outputs[3].uses()):
+        return None
+    x, values, nodes = given(node, 0), node.outputs[0], [node]
+    cast = scope.maker(x, "Cast")
+    back = [u.node for u in values.uses() if u.node.op_type == "Cast"]
+    if cast is not None and len(back) == 1 and back[0].outputs[0].dtype == _type_of(cast):
+        x, values, nodes = given(cast, 0), back[0].outputs[0], [cast, node, *back]
+    places, narrow = _narrow(node.outputs[2], scope)
+    wide = places is node.outputs[2]
+    return Operation(
+        kind="unique",
+        inputs=(x,),
+        outputs=(values, places),
+        attributes={"idx_out_type": "INT64" if wide else "INT32"},
+        nodes=(*nodes, *narrow),
+    )
+
+
+def _type_of(cast: ir.Node) -> ir.DataType | None:
+    value = given(cast, 0)
+    return None if value is None else value.dtype
+
+
+def _bucketize(operation: Operation, builder: Builder) -> None:
+    said = operation.attributes.get("boundaries", ())
+    bounds = builder.reals("boundaries", [float(n) for n in said if not isinstance(n, str)])  # type: ignore[union-attr]
+    x = builder.value(operation.inputs[0])
+    if x.dtype not in (None, ir.DataType.FLOAT):
+        x = builder.node("Cast", [x], {"to": int(ir.DataType.FLOAT)})
+    deep = builder.node("Unsqueeze", [x, builder.integers("axes", [-1])])
+    passed = builder.node("Cast", [builder.node("GreaterOrEqual", [deep, bounds])], INT32)
+    last, gone = builder.integers("last", [-1]), {"keepdims": 0}
+    builder.node("ReduceSum", [passed, last], gone, outputs=operation.outputs)
+
+
+def _match_bucketize(root: ir.Node, scope: Scope) -> Operation | None:
+    passed = inside(root, 0, scope, "Cast")
+    compared = None if passed is None else inside(passed, 0, scope, "GreaterOrEqual")
+    deep = None if compared is None else inside(compared, 0, scope, "Unsqueeze")
+    if passed is None or compared is None or deep is None or number(root, "keepdims", 1):
+        return None
+    bounds = scope.array(given(compared, 1))
+    axes = [integers(given(node, 1), scope) for node in (root, deep)]
+    if bounds is None or bounds.ndim != 1 or axes != [[-1], [-1]]:
+        return None
+    x, nodes = given(deep, 0), (deep, compared, passed)
+    cast = scope.maker(x, "Cast")
+    if cast is not None and _type_of(cast) in (ir.DataType.INT32, ir.DataType.INT64):
+        x, nodes = given(cast, 0), (cast, *nodes)  # type: ignore[assignment]
+    boundaries = tuple(float(n) for n in bounds.astype(np.float32))
+    return single("bucketize", root, (x,), {"boundaries": boundaries}, nodes)
+
+
+KINDS = (
+    Kind(
+        name="embedding_lookup", build=_look_up, roots=("Gather",), match=_match_look_up
+    ),
+    Kind(
+        name="gather",
+        build=_gather,
+        roots=("Gather", "GatherND", "Transpose"),
+        match=_match_gather,
+    ),
+    Kind(name="gather_nd", build=_gather_nd, roots=("GatherND",), match=_match_gather_nd),
+    Kind(name="one_hot", build=_one_hot, roots=("Where", "OneHot"), match=_match_one_hot),
+    Kind(name="topk_v2", build=_top, roots=("TopK", "Cast"), match=_match_top),
+    Kind(name="where", build=_where, roots=("Transpose",), match=_match_where),
+    Kind(name="unique", build=_unique, roots=("Unique", "Cast"), match=_match_unique),
+    Kind(name="bucketize", build=_bucketize, roots=("ReduceSum",), match=_match_bucketize),
+)
