@@ -23,6 +23,7 @@ ALIGNMENT = 16
 LARGEST = (1 << 31) - 1
 """Bytes of a flatbuffer: google/flatbuffers, FLATBUFFERS_MAX_BUFFER_SIZE."""
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Later:
     """A vector of bytes whose data is written by others.

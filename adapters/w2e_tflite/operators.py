@@ -11,10 +11,11 @@ from w2e_bridge.errors import BridgeError, UnsupportedError
 from w2e_bridge.graph.functions import OPSET
 from w2e_bridge.graph.inspecting import is_weight, name_of
 from w2e_bridge.ir.codes import Float, Integer
+from w2e_bridge.kernels import hybrid
 from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.operation import Attribute, Operation
 from w2e_bridge.kernels.table import build, kinds
-from w2e_tflite import hybrid, resources
+from w2e_tflite import resources
 from w2e_tflite.container import type_name
 from w2e_tflite.lifting import Lifted, Refusal, Subgraph
 from w2e_tflite.options import SUBGRAPH, attributes_of

@@ -140,10 +140,15 @@ class Sparse:
         *_, place = places(self.levels, max([values.size, *lists]))
         if place.size != values.size:
             raise Odd(f"{values.size} numbers of a sparse tensor, {place.size} places for them")
-        numbers = np.arange(math.prod(self.walk.shape)).reshape(self.walk.shape)
+        numbers = np.arange(math.prod(self.walk.shape))
         dense = np.zeros(numbers.size, values.dtype)
         dense[self.walk.along(numbers).reshape(-1)[place]] = values
         return dense
+
+    def sparsify(self, dense: NDArray[Any]) -> NDArray[Any]:
+        """The inverse of `densify`."""
+        *_, place = places(self.levels, dense.size)
+        return np.asarray(self.walk.along(dense).reshape(-1)[place])
 
     def empty(self, dense: NDArray[Any]) -> dict[int, tuple[int, ...]]:
         """Places of each listing level that are stored although nothing but zeros is below."""

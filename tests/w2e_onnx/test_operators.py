@@ -119,7 +119,8 @@ def build(case: Case, dtype: str, path: Path) -> dict[str, NDArray[Any]]:
     """Write the model of a case; feeds for it."""
     chance = np.random.default_rng(11)
     names: list[str] = []
-    inputs, constants = [], []
+    inputs: list[onnx.ValueInfoProto] = []
+    constants: list[onnx.TensorProto] = []
     feeds: dict[str, NDArray[Any]] = {}
     info = np.iinfo(dtype)
     for item in case.inputs:

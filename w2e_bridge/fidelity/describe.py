@@ -7,6 +7,7 @@ from typing import Any
 
 from w2e_bridge.fidelity.report import plain
 from w2e_bridge.ir.model import Model
+from w2e_bridge.ir.parts import AnyArray
 from w2e_bridge.ir.tensor import Tensor
 
 Document = dict[str, Any]
@@ -73,13 +74,21 @@ def _tokenizer(model: Model) -> Document | None:
 def _activations(model: Model) -> list[Document]:
     return [
         {
-            "value": name,
+            "name": name,
             "codes": str(found.codes),
             "mode": found.mode.value,
             "granularity": found.granularity.value,
+            "scale": _numbers(found.scale),
+            "zero_point": _numbers(found.zero_point),
+            "axis": found.axis,
         }
         for name, found in model.activations.items()
     ]
+
+
+def _numbers(array: AnyArray | None) -> object:
+    """One number, or a list of them, None where nothing is said."""
+    return None if array is None else array.tolist()
 
 
 def _graph(model: Model) -> Document | None:

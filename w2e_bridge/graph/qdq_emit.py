@@ -178,9 +178,9 @@ class _Emitter:
         if encoding.scale is None:
             return self.editor.register(self.graph, tensor)
         spread = spread_of(encoding, tensor.shape)
-        codes = self.editor.register(self.graph, _codes(tensor))
-        inputs: list[ir.Value] = [codes, self.tensor(_scales(tensor))]
-        zeros = _zeros(tensor)
+        codes = self.editor.register(self.graph, codes_of(tensor))
+        inputs: list[ir.Value] = [codes, self.tensor(scales_of(tensor))]
+        zeros = zeros_of(tensor)
         if zeros is not None:
             inputs.append(self.editor.register(self.graph, zeros))
         product = self.dequantize(inputs, spread, tensor.name + ".product", tensor.dtype)
@@ -225,7 +225,9 @@ class _Emitter:
         return node.outputs[0]
 
 
-def _codes(tensor: Tensor) -> Tensor:
+def codes_of(tensor: Tensor) -> Tensor:
+    """The codes of a tensor as a plain tensor."""
+
     def compute(start: int, stop: int) -> Parts:
         return Parts(codes=tensor.storage.parts(start, stop).codes)
 
@@ -235,13 +237,14 @@ def _codes(tensor: Tensor) -> Tensor:
     return replace(tensor, name=name, dtype=dtype, encoding=PLAIN[dtype], storage=storage)
 
 
-def _scales(tensor: Tensor) -> Tensor:
+def scales_of(tensor: Tensor) -> Tensor:
+    """The scales of a tensor as a tensor: as DequantizeLinear wants them."""
     scale = tensor.encoding.scale
     assert scale is not None
     return _grid(tensor, ".scale", scale, lambda parts: parts.scale)
 
 
-def _zeros(tensor: Tensor) -> Tensor | None:
+def zeros_of(tensor: Tensor) -> Tensor | None:
     """Zero points as the operator wants them: of the codes' type, one for each scale; None for none.
 
     Without blocks, those of a byte are written out even where all are 0: ONNX Runtime takes a product for one

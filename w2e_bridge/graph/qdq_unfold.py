@@ -64,7 +64,9 @@ class _Unfolding:
 
     def run(self) -> None:
         """Write the nodes, and give the value's name to what it was."""
-        value, name, real = self.value, name_of(self.value), self.value.type
+        value, name = self.value, name_of(self.value)
+        assert self.p.scale is not None
+        real = ir.TensorType(DTYPES[str(self.p.scale.dtype)])
         public, readers = value.is_graph_output(), list(value.uses())
         if not public and not readers:
             return
@@ -80,12 +82,16 @@ class _Unfolding:
             ir.node(DEQUANTIZE, [codes, *stubs], self.attributes)
             for _ in range(len(given_out) + bool(shared))
         ]
+        # ONNX has no word for the type of an inner value without its shape.
+        kind = ir.TensorType(DTYPES[str(self.p.codes)])
+        known = value.shape is not None
         for node in dequantize:
-            node.outputs[0].type, node.outputs[0].shape = real, value.shape
-        codes.type, codes.shape = ir.TensorType(DTYPES[str(self.p.codes)]), value.shape
+            node.outputs[0].type, node.outputs[0].shape = real if known else None, value.shape
+        public_codes = public or value.is_graph_input()
+        codes.type, codes.shape = kind if known or public_codes else None, value.shape
         self.insert([*nodes, *dequantize])
         for user, node in zip(given_out, dequantize, strict=False):
-            self.take_over(user, node)
+            self.take_over(user, node, real)
         for user, index in shared:
             user.replace_input_with(index, dequantize[-1].outputs[0])
         self.rename(codes, dequantize[-1].outputs[0] if shared else None, public=public)
@@ -115,10 +121,11 @@ class _Unfolding:
         else:
             self.graph.insert_before(maker, nodes)
 
-    def take_over(self, identity: ir.Node, node: ir.Node) -> None:
+    def take_over(self, identity: ir.Node, node: ir.Node, real: ir.TensorType) -> None:
         """Make the public value by another node."""
         old, new = identity.outputs[0], node.outputs[0]
         name = name_of(old)
+        new.type, new.shape = old.type or real, old.shape if old.shape is not None else new.shape
         old.replace_all_uses_with(new, replace_graph_outputs=True)
         self.editor.drop([identity])
         new.name = name

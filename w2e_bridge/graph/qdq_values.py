@@ -188,6 +188,8 @@ class _Folder:
             self.wanted.append((value, (base_of_codes(codes), codes)))
         self.made[source, key] = value
         self.entries[value] = p
+        if value.shape is None:
+            value.shape = node.outputs[0].shape
         return value
 
     def alone(self, value: ir.Value, p: ActivationQuantization) -> bool:
@@ -218,6 +220,9 @@ class _Folder:
             self.entries[value] = p
         graph = codes.graph
         assert graph is not None
+        assert p.scale is not None
+        value.type = ir.TensorType(DTYPES[str(p.scale.dtype)])
+        value.shape = codes.shape if codes.shape is not None else value.shape
         for index, output in enumerate(graph.outputs):
             if output is codes:
                 graph.outputs[index] = value
@@ -302,6 +307,8 @@ class _Folder:
             user.replace_input_with(index, value)
         if output.is_graph_output():
             copy = self.copy(value, node)
+            copy.type = output.type or copy.type
+            copy.shape = output.shape if output.shape is not None else copy.shape
             output.replace_all_uses_with(copy, replace_graph_outputs=True)
             self.public.append((copy, name_of(output)))
         self.gone.append(node)

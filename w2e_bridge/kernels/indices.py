@@ -7,12 +7,16 @@ import onnx_ir as ir
 
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.graph.inspecting import given
-from w2e_bridge.graph.weights import DTYPES
 from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Constant, Operand, Operation
 from w2e_bridge.kernels.reading import (
-    extents, inside, int32, integers, number, positive, rank_of,
+    inside,
+    int32,
+    integers,
+    number,
+    positive,
+    rank_of,
 )  # fmt: skip
 from w2e_bridge.kernels.scope import Scope, attribute
 from w2e_bridge.kernels.shape import INT32, INT64, single
@@ -71,7 +75,7 @@ def _match_gather(root: ir.Node, scope: Scope) -> Operation | None:
     if root.op_type == "Gather":
         inputs = (given(root, 0), _as_given(given(root, 1), scope))
         attributes = {"axis": number(root, "axis", 0), "batch_dims": 0}
-        return single("gather", root, inputs, dict(attributes))
+        return single("gather", root, inputs, attributes)
     return _match_batches(root, scope)
 
 
@@ -108,11 +112,14 @@ def _match_batches(root: ir.Node, scope: Scope) -> Operation | None:
             return None
     attributes = {"axis": axis, "batch_dims": batch}
     rest = tuple(n for n in nodes if n is not root)
-    return single("gather", root, (x, indices), dict(attributes), rest)
+    return single("gather", root, (x, indices), attributes, rest)
 
 
 def _gather_nd(operation: Operation, builder: Builder) -> None:
-    x, indices = builder.value(operation.inputs[0]), builder.as_int64(operation.inputs[1], "indices")
+    x, indices = (
+        builder.value(operation.inputs[0]),
+        builder.as_int64(operation.inputs[1], "indices"),
+    )
     builder.node("GatherND", [x, indices], outputs=operation.outputs)
 
 
@@ -335,9 +342,7 @@ def _match_bucketize(root: ir.Node, scope: Scope) -> Operation | None:
 
 
 KINDS = (
-    Kind(
-        name="embedding_lookup", build=_look_up, roots=("Gather",), match=_match_look_up
-    ),
+    Kind(name="embedding_lookup", build=_look_up, roots=("Gather",), match=_match_look_up),
     Kind(
         name="gather",
         build=_gather,

@@ -178,14 +178,16 @@ def _match_batch(root: ir.Node, scope: Scope) -> Operation | None:
     turned, nodes = [], []
     for index in (0, 1):
         value = given(root, index)
-        rank = rank_of(value)
-        if value is None or rank is None or rank < 2:
+        maker = scope.maker(value, "Transpose")
+        perm = None if maker is None else attribute(maker, "perm")
+        adjoint = isinstance(perm, tuple) and len(perm) > 1 and perm == swapped(len(perm))
+        if maker is not None and adjoint:
+            value = given(maker, 0)
+            nodes.append(maker)
+        if value is None or (not adjoint and (rank_of(value) or 0) < 2):
             return None
-        inner = scope.transposed(value, swapped(rank))
-        maker = None if inner is None else scope.maker(value, "Transpose")
-        turned.append(inner is not None)
-        nodes += [] if maker is None else [maker]
-        operands.append(value if inner is None else inner)
+        turned.append(adjoint)
+        operands.append(value)
     said = kept(root, PRODUCT_HINTS)
     return Operation(
         kind="batch_matmul",

@@ -12,9 +12,19 @@ from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.graph.inspecting import given
 from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.kind import Kind
-from w2e_bridge.kernels.operation import Attribute, Operand, Operation
+from w2e_bridge.kernels.operation import Operand, Operation
 from w2e_bridge.kernels.reading import (
-    Extents, extents, fits_int32, inside, int32, integers, number, parameter, positive, rank_of, text,
+    Extents,
+    extents,
+    fits_int32,
+    inside,
+    int32,
+    integers,
+    number,
+    parameter,
+    positive,
+    rank_of,
+    text,
 )  # fmt: skip
 from w2e_bridge.kernels.scope import Scope
 from w2e_bridge.kernels.shape import single
@@ -34,10 +44,21 @@ def pads(operand: Operand, builder: Builder) -> ir.Value:
 
 
 def _pad(operation: Operation, builder: Builder) -> None:
-    x, paddings = operation.inputs[:2]
+    pad(operation, builder)
+
+
+def pad(operation: Operation, builder: Builder, fill: ir.Value | None = None) -> None:
+    """The nodes of pad and padv2.
+
+    Args:
+        operation: what is computed.
+        builder: takes the nodes.
+        fill: what stands around, where it is not the operand or 0.
+    """
+    x, paddings, *value = operation.inputs
     inputs = [builder.value(x), pads(paddings, builder)]
-    if len(operation.inputs) > 2:
-        inputs.append(builder.value(operation.inputs[2]))
+    if fill is not None or value:
+        inputs.append(builder.value(value[0]) if fill is None else fill)
     builder.node("Pad", inputs, outputs=operation.outputs)
 
 
@@ -138,7 +159,7 @@ def _match_symmetric(root: ir.Node, scope: Scope) -> Operation | None:
         x = given(chain[start], 0)
         pairs = _mirrored_pairs(chain[start:], extents(x), scope)
         if pairs is not None:
-            attributes: dict[str, Attribute] = {"mode": "SYMMETRIC"}
+            attributes = {"mode": "SYMMETRIC"}
             inputs = (x, int32("paddings", pairs))
             return single("mirror_pad", root, inputs, attributes, tuple(chain[start:-1]))
     return None

@@ -152,14 +152,19 @@ def _scattered(
 
 def _diagonal(operation: Operation, builder: Builder) -> None:
     x = builder.value(operation.inputs[0])
+    diagonal(operation, builder, builder.place.constant("zero", _zero(x)))
+
+
+def diagonal(operation: Operation, builder: Builder, fill: ir.Value) -> None:
+    """The nodes of matrix_diag: `fill` stands beside the diagonal."""
+    x = builder.value(operation.inputs[0])
     shape = extents(x)
     length = None if not shape else shape[-1]
     if length is None:
         raise UnsupportedError("a diagonal of a length that isn't known")
     eye = builder.place.constant("diagonal", np.eye(length, dtype=np.bool_))
-    zero = builder.place.constant("zero", _zero(x))
     deep = builder.node("Unsqueeze", [x, builder.integers("axes", [-1])])
-    builder.node("Where", [eye, deep, zero], outputs=operation.outputs)
+    builder.node("Where", [eye, deep, fill], outputs=operation.outputs)
 
 
 def _zero(like: ir.Value) -> NDArray[np.generic]:
@@ -210,9 +215,7 @@ def _match_set_diagonal(root: ir.Node, scope: Scope) -> Operation | None:
 
 KINDS = (
     Kind(name="scatter_nd", build=_scatter, roots=("ScatterND",), match=_match_scatter),
-    Kind(
-        name="segment_sum", build=_segments, roots=(f"w2e::{SEGMENTS}",), match=_match_segments
-    ),
+    Kind(name="segment_sum", build=_segments, roots=(f"w2e::{SEGMENTS}",), match=_match_segments),
     *(
         Kind(
             name=name,
@@ -223,7 +226,5 @@ KINDS = (
         for name in REDUCTIONS
     ),
     Kind(name="matrix_diag", build=_diagonal, roots=("Where",), match=_match_diagonal),
-    Kind(
-        name="matrix_set_diag", build=_set_diagonal, roots=("Where",), match=_match_set_diagonal
-    ),
+    Kind(name="matrix_set_diag", build=_set_diagonal, roots=("Where",), match=_match_set_diagonal),
 )

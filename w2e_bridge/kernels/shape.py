@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +16,16 @@ from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Attribute, Constant, Operand, Operation
 from w2e_bridge.kernels.reading import (
-    Extents, extents, fits_int32, inside, int32, integers, number, parameter, positive, rank_of,
+    Extents,
+    extents,
+    fits_int32,
+    inside,
+    int32,
+    integers,
+    number,
+    parameter,
+    positive,
+    rank_of,
 )  # fmt: skip
 from w2e_bridge.kernels.scope import Scope, attribute
 
@@ -26,7 +36,7 @@ def single(
     kind: str,
     root: ir.Node,
     inputs: tuple[Operand, ...],
-    attributes: dict[str, Attribute] | None = None,
+    attributes: Mapping[str, Attribute] | None = None,
     nodes: tuple[ir.Node, ...] = (),
 ) -> Operation:
     """An operation whose last node makes its one output."""
@@ -110,7 +120,11 @@ def _unsqueezed(before: Extents | None, axes: list[int] | None) -> list[int] | N
 def _squeeze(operation: Operation, builder: Builder) -> None:
     x = builder.value(operation.inputs[0])
     dims = operation.attributes.get("squeeze_dims", ())
-    axes = [builder.integers("axes", [int(d) for d in dims])] if isinstance(dims, tuple) and dims else []
+    axes = (
+        [builder.integers("axes", [int(d) for d in dims])]
+        if isinstance(dims, tuple) and dims
+        else []
+    )
     builder.node("Squeeze", [x, *axes], outputs=operation.outputs)
 
 
@@ -210,7 +224,9 @@ def filling(node: ir.Node) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]] 
     return held.as_tensor().numpy()
 
 
-def zeros(builder: Builder, shape: ir.Value, like: ir.Value) -> tuple[list[ir.Value], dict[str, object]]:
+def zeros(
+    builder: Builder, shape: ir.Value, like: ir.Value
+) -> tuple[list[ir.Value], dict[str, object]]:
     """Inputs and attributes of a ConstantOfShape: zeros of a value's type."""
     name = DTYPE_NAMES.get(like.dtype or ir.DataType.FLOAT, "float32")
     dtype = numpy_type(PLAIN[name]) if name != "bool" else np.dtype(bool)
@@ -298,7 +314,10 @@ def _match_broadcast_args(root: ir.Node, scope: Scope) -> Operation | None:
 
 
 def _tile(operation: Operation, builder: Builder) -> None:
-    x, repeats = builder.value(operation.inputs[0]), builder.as_int64(operation.inputs[1], "repeats")
+    x, repeats = (
+        builder.value(operation.inputs[0]),
+        builder.as_int64(operation.inputs[1], "repeats"),
+    )
     builder.node("Tile", [x, repeats], outputs=operation.outputs)
 
 
@@ -319,9 +338,7 @@ KINDS = (
     Kind(name="transpose", build=_transpose, roots=("Transpose",), match=_match_transpose),
     Kind(name="broadcast_to", build=_broadcast_to, roots=("Expand",), match=_match_broadcast_to),
     Kind(name="fill", build=_fill, roots=("Expand", "ConstantOfShape"), match=_match_fill),
-    Kind(
-        name="zeros_like", build=_zeros_like, roots=("ConstantOfShape",), match=_match_zeros_like
-    ),
+    Kind(name="zeros_like", build=_zeros_like, roots=("ConstantOfShape",), match=_match_zeros_like),
     Kind(name="shape", build=_shape, roots=("Cast", "Shape"), match=_match_shape),
     Kind(name="rank", build=_rank, roots=("Cast",), match=_match_rank),
     Kind(name="range", build=_range, roots=("Range",), match=_match_range),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import onnx_ir as ir
 
@@ -13,7 +12,15 @@ from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Operation
 from w2e_bridge.kernels.reading import (
-    INT32_MAX, INT64_MAX, extents, inside, int32, integers, number, parameter, positive,
+    INT32_MAX,
+    INT64_MAX,
+    extents,
+    inside,
+    int32,
+    integers,
+    number,
+    parameter,
+    positive,
     rank_of,
 )  # fmt: skip
 from w2e_bridge.kernels.scope import Scope, attribute
@@ -230,7 +237,8 @@ def _to_front(rank: int, *axes: int) -> list[int]:
 
 
 def _match_reverse_sequence(root: ir.Node, scope: Scope) -> Operation | None:
-    node, dims, nodes = root, (number(root, "batch_axis", 1), number(root, "time_axis", 0)), ()
+    node, nodes = root, tuple[ir.Node, ...]()
+    dims = number(root, "batch_axis", 1), number(root, "time_axis", 0)
     x = given(root, 0)
     if root.op_type == "Transpose":
         found = inside(root, 0, scope, "ReverseSequence")
@@ -240,7 +248,7 @@ def _match_reverse_sequence(root: ir.Node, scope: Scope) -> Operation | None:
             return None
         if attribute(root, "perm") != tuple(int(n) for n in np.argsort(perm)):
             return None
-        dims = tuple(perm[number(found, n, d)] for n, d in (("batch_axis", 1), ("time_axis", 0)))
+        dims = perm[number(found, "batch_axis", 1)], perm[number(found, "time_axis", 0)]
         node, x, nodes = found, given(turned, 0), (turned, found)
     lengths = scope.as_int32(given(node, 1), "lengths")
     attributes = {"batch_dim": dims[0], "seq_dim": dims[1]}
@@ -278,8 +286,6 @@ def dynamic_update_slice() -> ir.Function:
 def _match_update(root: ir.Node, scope: Scope) -> Operation | None:
     x, update, start = root.inputs
     return single("dynamic_update_slice", root, (x, update, start))
-
-
 
 
 KINDS = (

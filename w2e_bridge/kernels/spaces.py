@@ -67,6 +67,11 @@ def _known(shape: Sequence[int | None] | None, what: str) -> list[int]:
 
 
 def _space_to_batch(operation: Operation, builder: Builder) -> None:
+    space_to_batch(operation, builder)
+
+
+def space_to_batch(operation: Operation, builder: Builder, fill: ir.Value | None = None) -> None:
+    """The nodes of space_to_batch_nd; `fill` stands around the image, where it is not 0."""
     x = builder.value(operation.inputs[0])
     blocks = builder.numbers(operation.inputs[1], "block shape")
     pairs = np.reshape(builder.numbers(operation.inputs[2], "paddings"), (-1, 2))
@@ -76,7 +81,7 @@ def _space_to_batch(operation: Operation, builder: Builder) -> None:
         whole = np.zeros((len(shape), 2), np.int64)
         whole[1 : 1 + count] = pairs
         pads = builder.integers("pads", [int(n) for n in whole.T.reshape(-1)])
-        x = builder.node("Pad", [x, pads])
+        x = builder.node("Pad", [x, pads] if fill is None else [x, pads, fill])
     first, last = batch_shapes(shape, blocks, pairs.sum(axis=1).tolist())
     split = builder.node("Reshape", [x, builder.integers("blocks", first)])
     turned = builder.node("Transpose", [split], {"perm": blocks_to_batch(count, len(shape))})

@@ -19,7 +19,16 @@ from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Attribute, Operand, Operation
 from w2e_bridge.kernels.reading import (
-    INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, inside, int32, integers, parameter, positive, rank_of,
+    INT32_MAX,
+    INT32_MIN,
+    INT64_MAX,
+    INT64_MIN,
+    inside,
+    int32,
+    integers,
+    parameter,
+    positive,
+    rank_of,
 )  # fmt: skip
 from w2e_bridge.kernels.scope import Scope, attribute
 from w2e_bridge.kernels.shape import single
@@ -143,7 +152,9 @@ def _finish(operation: Operation, builder: Builder, piece: _Pieces, plan: Plan) 
 Numbers = tuple[Sequence[int], Sequence[int], Sequence[int]]
 
 
-def _fixed(builder: Builder, plan: Plan, masks: Mapping[str, int], numbers: Numbers) -> list[ir.Value]:
+def _fixed(
+    builder: Builder, plan: Plan, masks: Mapping[str, int], numbers: Numbers
+) -> list[ir.Value]:
     """Starts, ends, axes and steps of a Slice of constant bounds."""
     rows = []
     for axis, i in enumerate(plan.source):
@@ -159,7 +170,9 @@ def _fixed(builder: Builder, plan: Plan, masks: Mapping[str, int], numbers: Numb
     return [builder.integers(n, list(c)) for n, c in zip(names, columns, strict=True)]
 
 
-def _bounds(i: int, shrunk: bool, masks: Mapping[str, int], numbers: Numbers) -> tuple[int, int, int]:
+def _bounds(
+    i: int, shrunk: bool, masks: Mapping[str, int], numbers: Numbers
+) -> tuple[int, int, int]:
     starts, ends, steps = numbers
     start, end, step = starts[i], ends[i], steps[i]
     if shrunk:
@@ -184,9 +197,7 @@ def _dynamic(operation: Operation, builder: Builder, masks: Mapping[str, int]) -
     builder.functions[function.name] = function
     if operation.integer("offset"):
         end = builder.node("Add", [begin, end])
-    return _Pieces(
-        op=DYNAMIC, domain="w2e", inputs=[x, begin, end, strides], attributes=attributes
-    )
+    return _Pieces(op=DYNAMIC, domain="w2e", inputs=[x, begin, end, strides], attributes=attributes)
 
 
 def strided_slice() -> ir.Function:
@@ -273,7 +284,7 @@ def _match_dynamic(
     if flags["shrink_axis_mask"] != sum(1 << axis for axis in squeezed):
         return None
     before = () if node is root else (node, *nodes[:-1])
-    return single("strided_slice", root, tuple(node.inputs), dict(flags), before)
+    return single("strided_slice", root, tuple(node.inputs), flags, before)
 
 
 Said = tuple[tuple[Operand, ...], dict[str, Attribute]]

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.graph.inspecting import STANDARD
 from w2e_bridge.kernels.build import Builder
+from w2e_bridge.kernels.function import VARIANT
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Operation
 
@@ -30,9 +31,15 @@ FAMILIES = (
     "normalize",
     "reduce",
     "shape",
+    "slicing",
+    "strided",
+    "padding",
     "indices",
+    "scatter",
     "image",
+    "spaces",
     "control",
+    "lstm",
     "recurrent",
     "custom",
 )
@@ -64,8 +71,10 @@ def by_root() -> Mapping[str, tuple[Kind, ...]]:
 
 
 def root_of(node: ir.Node) -> str:
-    """A node's operator as `roots` names it."""
-    return node.op_type if node.domain in STANDARD else f"{node.domain}::{node.op_type}"
+    """A node's operator as `roots` names it: of a function with variants without what tells them apart."""
+    if node.domain in STANDARD:
+        return node.op_type
+    return f"{node.domain}::{node.op_type.partition(VARIANT)[0]}"
 
 
 def build(operation: Operation, builder: Builder) -> None:

@@ -35,7 +35,8 @@ def constant(value: int, bits: int) -> int:
 
 def clipped(raw: Raw, bits: int) -> Raw:
     """Saturated."""
-    return np.clip(raw, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    found: Raw = np.clip(raw, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    return found
 
 
 def times(a: Raw | int, b: Raw | int, bits: int) -> Raw:
@@ -52,7 +53,7 @@ def rescaled(raw: Raw, exponent: int, bits: int) -> Raw:
 
 
 def exp_of_negative(raw: Raw, integer_bits: int, bits: int = 32) -> Raw:
-    """exp of numbers at or below 0, without integer bits."""
+    """The exponential of numbers at or below 0, without integer bits."""
     fraction = bits - 1 - integer_bits
     quarter = 1 << (fraction - 2)
     part = (raw & (quarter - 1)) - quarter
@@ -103,7 +104,7 @@ def logistic(raw: Raw, integer_bits: int, bits: int = 32) -> Raw:
 
 
 def tanh(raw: Raw, integer_bits: int, bits: int = 32) -> Raw:
-    """tanh(x), without integer bits."""
+    """The hyperbolic tangent, without integer bits."""
     raw = np.asarray(raw, np.int64)
     exponential = exp_of_negative(-np.abs(raw), integer_bits + 1, bits)
     positive = rescaled(_newton(exponential, bits) - (1 << (bits - 3)), 2, bits)

@@ -9,9 +9,12 @@ google/XNNPACK src/reference/unary-elementwise.cc, src/xnnpack/reference-utils.h
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from w2e_bridge.numerics.elementwise import Affine
 
 Reals = NDArray[np.floating]
 Function = Callable[[Reals], Reals]
@@ -31,62 +34,66 @@ def half_away(x: Reals) -> Reals:
     return np.asarray(whole + np.trunc((x - whole) * 2), x.dtype)
 
 
-def all_codes(dtype: str) -> NDArray[np.int64]:
-    """Every code of a type, lowest first."""
-    info = np.iinfo(dtype)
-    return np.arange(info.min, info.max + 1, dtype=np.int64)
-
-
-def saturated(numbers: Reals | NDArray[np.int64], dtype: str) -> NDArray[np.generic]:
+def saturated(numbers: Reals | NDArray[np.int64], dtype: str) -> NDArray[np.integer]:
     """Numbers as codes of a type, the nearest where they lie outside."""
     info = np.iinfo(dtype)
-    return np.clip(np.nan_to_num(numbers), info.min, info.max).astype(dtype)
+    return np.asarray(np.clip(np.nan_to_num(numbers), info.min, info.max)).astype(dtype)
 
 
-def table_8(
-    function: Function, scale: np.float32, zero: int, out_scale: np.float32, out_zero: int, dtype: str
-) -> NDArray[np.generic]:
-    """`LUTPopulate` of 8-bit codes: a code for every code of `dtype`, lowest first."""
-    real = scale * (all_codes(dtype) - zero).astype(np.float32)
+def table_8(function: Function, x: Affine, y: Affine) -> NDArray[np.integer]:
+    """`LUTPopulate` of 8-bit codes: a code of `y` for every code of `x`, lowest first."""
+    real = x.scale * x.centred(x.all()).astype(np.float32)
     with np.errstate(all="ignore"):
-        steps = half_away(function(real) * (np.float32(1) / out_scale))
-        return saturated(np.asarray(steps + np.float32(out_zero)), dtype)
+        steps = half_away(function(real) * (np.float32(1) / y.scale))
+        return saturated(np.asarray(steps + np.float32(y.zero)), y.type)
 
 
-def table_8_even(
-    function: Function, scale: np.float32, zero: int, out_scale: np.float32, out_zero: int, dtype: str
-) -> NDArray[np.generic]:
+def table_8_even(function: Function, x: Affine, y: Affine) -> NDArray[np.integer]:
     """XNNPACK's table of 8-bit codes: halves to even, and the zero point added before rounding."""
-    real = (all_codes(dtype) - zero).astype(np.float32) * scale
+    real = x.scale * x.centred(x.all()).astype(np.float32)
     with np.errstate(all="ignore"):
-        steps = function(real) * (np.float32(1) / out_scale) + np.float32(out_zero)
-        return saturated(np.rint(steps), dtype)
+        steps = function(real) * (np.float32(1) / y.scale) + np.float32(y.zero)
+        return saturated(np.rint(steps), y.type)
 
 
-def table_16(
-    function: Function,
-    scale: np.floating,
-    zero: int,
-    out_scale: np.floating,
-    out_zero: int,
-) -> NDArray[np.int16]:
-    """`LUTPopulate` of 16-bit codes: 513 codes; the scales' type is the one computed in."""
-    real = type(scale)
-    low, high = scale * real(-32768 - zero), scale * real(32767 - zero)
-    out_low, out_high = out_scale * real(-32768 - out_zero), out_scale * real(32767 - out_zero)
-    step = (high - low) / real(STEPS)
-    factor = real(65536) / (out_high - out_low)
-    index = np.arange(STEPS).astype(real)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """Real numbers that 16-bit codes stand for.
+
+    Attributes:
+        scale: of the type that is computed in.
+        zero: zero point.
+    """
+
+    scale: np.float32 | np.float64
+    zero: int = 0
+
+    def number(self, value: float) -> Reals:
+        """A number of that type."""
+        found: Reals = np.asarray(value).astype(type(self.scale))
+        return found
+
+    def code(self, code: int) -> Reals:
+        """What a code stands for."""
+        return np.asarray(self.number(float(self.scale)) * self.number(code - self.zero))
+
+
+def table_16(function: Function, x: Range, y: Range) -> NDArray[np.int16]:
+    """`LUTPopulate` of 16-bit codes: 513 codes of `y`."""
+    low, high, two = x.code(-32768), x.code(32767), x.number(2)
+    step = (high - low) / x.number(STEPS)
+    factor = x.number(65536) / (y.code(32767) - y.code(-32768))
+    index: Reals = np.arange(STEPS).astype(type(x.scale))
     with np.errstate(all="ignore"):
         value = function(low + index * step) * factor
-        middle = function(low + index * step + step / real(2)) * factor
-        following = function(low + (index + real(1)) * step) * factor
+        middle = function(low + index * step + step / two) * factor
+        following = function(low + (index + x.number(1)) * step) * factor
         sample = half_away(value)
-        straight = half_away((following + sample) / real(2))
-        bias = half_away((straight - half_away(middle)) / real(2))
-        last = half_away(function(np.asarray([high], real)) * factor)
-    entries = np.concatenate([sample - bias, last])
-    return np.clip(entries, -32768, 32767).astype(np.int16)
+        straight = half_away((following + sample) / two)
+        bias = half_away((straight - half_away(middle)) / two)
+        last = half_away(function(high.reshape(1)) * factor)
+        entries = np.concatenate([sample - bias, last])
+    return saturated(np.where(np.isnan(entries), -np.inf, entries), "int16").astype(np.int16)
 
 
 def slopes(table: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -98,4 +105,4 @@ def interpolated(table: NDArray[np.int16]) -> NDArray[np.int16]:
     """`LUTLookup` of every 16-bit code, lowest first."""
     base, slope = table[:-1, None].astype(np.int32), slopes(table)[:, None].astype(np.int32)
     within = np.arange(WIDTH, dtype=np.int32)
-    return (base + ((slope * within + 64) >> 7)).astype(np.int16).reshape(-1)
+    return np.asarray(base + ((slope * within + 64) >> 7)).astype(np.int16).reshape(-1)

@@ -32,7 +32,7 @@ def turned(tensor: Tensor, perm: Perm) -> Tensor | None:
         return None
 
     def compute(start: int, stop: int) -> Parts:
-        return _rows(_whole(tensor, perm), start, stop)
+        return _taken(_whole(tensor, perm), slice(start, stop))
 
     storage = ComputedStorage(compute=compute)
     return replace(tensor, shape=shape, encoding=encoding, storage=storage)
@@ -92,8 +92,6 @@ def _permuted(encoding: Encoding, parts: Parts, shape: tuple[int, ...], perm: Pe
     offset = encoding.offset
     own = encoding.block if offset is None or offset.block is None else offset.block
     stored = None if offset is None else offset.encoding
-    signs = parts.signs
-    assert signs is None
     return Parts(
         codes=_matrix(_all_rows(parts.codes, shape).reshape(shape).transpose(perm)),
         scale=_grid(encoding.scale, parts.scale, encoding.block, shape, perm),
@@ -143,35 +141,18 @@ def _owners(leading: tuple[int, ...], extents: tuple[int, ...], grid: tuple[int,
     """The row of a grid that each row of a tensor belongs to."""
     if not leading:
         return np.zeros(1, np.int64)
-    places = [np.arange(n) // e if e else np.zeros(n, np.int64) for n, e in zip(leading, extents, strict=True)]
+    places = [
+        np.arange(n) // e if e else np.zeros(n, np.int64)
+        for n, e in zip(leading, extents, strict=True)
+    ]
     return _row_numbers(places, grid)
 
 
-def _taken(parts: Parts, rows: AnyArray) -> Parts:
+def _taken(parts: Parts, rows: AnyArray | slice) -> Parts:
     """Some rows of parts; one row that all share stays."""
     codes = parts.codes
     return Parts(
         codes=codes if codes.shape[0] == 1 else codes[rows],
         scale=None if parts.scale is None else _taken(parts.scale, rows),
         offset=None if parts.offset is None else _taken(parts.offset, rows),
-    )
-
-
-def _rows(parts: Parts, start: int, stop: int) -> Parts:
-    def cut(codes: AnyArray) -> AnyArray:
-        return codes if codes.shape[0] == 1 else codes[start:stop]
-
-    return Parts(
-        codes=parts.codes[start:stop],
-        scale=None if parts.scale is None else _map(parts.scale, cut),
-        offset=None if parts.offset is None else _map(parts.offset, cut),
-    )
-
-
-def _map(parts: Parts, cut: object) -> Parts:
-    assert callable(cut)
-    return Parts(
-        codes=cut(parts.codes),
-        scale=None if parts.scale is None else _map(parts.scale, cut),
-        offset=None if parts.offset is None else _map(parts.offset, cut),
     )

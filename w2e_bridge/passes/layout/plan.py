@@ -19,7 +19,6 @@ from w2e_bridge.passes.layout.permutations import (
     inverse,
     still,
     then,
-    to_first,
     to_last,
 )
 from w2e_bridge.passes.layout.rules import Change

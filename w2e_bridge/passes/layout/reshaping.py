@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def _carried(found: Sequence[Group], perm: Perm) -> list[Group] | None:
     last = -1
     for group in found:
         where = [place[a] for a in group.before]
-        if any(b != a + 1 for a, b in zip(where, where[1:], strict=False)):
+        if any(b != a + 1 for a, b in pairwise(where)):
             return None
         last = where[0] if where else last
         keys.append((last, group))

@@ -40,6 +40,19 @@ class Use:
     perm: Perm
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """A quantization that is said of the one Transpose of an unquantized value, and is the value's as well.
+
+    Attributes:
+        value: the Transpose.
+        quantization: of what it transposes.
+    """
+
+    value: ir.Value
+    quantization: ActivationQuantization
+
+
 @dataclass(slots=True, kw_only=True)
 class Scope:
     """A graph and what belongs to it.
@@ -53,6 +66,7 @@ class Scope:
         aliases: of values that were looked at.
         uses: of each root.
         turned: Transposes that are there, by root and permutation.
+        raised: quantization of roots that only their Transpose says.
     """
 
     graph: ir.Graph
@@ -63,6 +77,7 @@ class Scope:
     aliases: dict[ir.Value, Alias] = field(default_factory=dict)
     uses: dict[ir.Value, list[Use]] = field(default_factory=dict)
     turned: dict[tuple[ir.Value, Perm], ir.Value] = field(default_factory=dict)
+    raised: dict[ir.Value, Raised] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for node in self.graph:
@@ -132,15 +147,8 @@ class Scope:
         made = source.producer()
         if made is None or made.graph is not self.graph or is_op(made, "Transpose"):
             return False
-        name = name_of(value)
-        found = self.activations.pop(name)
-        if value.is_graph_output():
-            self.activations[name_of(source)] = permuted(found, inverse(perm))
-            self.activations[name] = found
-            return True
-        value.name = self.editor.free(f"{name}.turned")
-        source.name = name
-        self.activations[name] = permuted(found, inverse(perm))
+        found = permuted(self.activations[name_of(value)], inverse(perm))
+        self.raised[source] = Raised(value=value, quantization=found)
         return True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from w2e_bridge.graph.inspecting import STANDARD
@@ -43,49 +43,42 @@ def _never(site: Site, perm: Perm) -> Perm | None:
     return None
 
 
-def _several(row: Callable[[], Row], names: str) -> dict[str, Row]:
-    made = row()
-    return dict.fromkeys(names.split(), made)
+def _each(row: Row, names: str) -> dict[str, Row]:
+    return dict.fromkeys(names.split(), row)
 
 
-_REDUCE = Row(
-    outward=rules.reduce_outward, inward=rules.reduce_inward, remap=rules.reduce_remap
-)
+_REDUCE = Row(outward=rules.reduce_outward, inward=rules.reduce_inward, remap=rules.reduce_remap)
 _ARG = Row(outward=rules.arg_outward, inward=rules.arg_inward, remap=rules.axis(0))
 _NORM = Row(outward=rules.normalization_outward, inward=rules.normalization_outward)
 
 ROWS: Mapping[str, Row] = {
-    **_several(
-        lambda: Row(),
+    **_each(
+        Row(),
         "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast CastLike Ceil Celu Clip Cos Cosh Dropout "
         "Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Log Mish Neg Not "
         "Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh "
         "ThresholdedRelu",
     ),
-    **_several(
-        lambda: Row(data=None),
+    **_each(
+        Row(data=None),
         "Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less "
         "LessOrEqual Max Mean Min Mod Mul Or PRelu Pow Sub Sum Where Xor",
     ),
-    **_several(
-        lambda: _REDUCE,
+    **_each(
+        _REDUCE,
         "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
         "ReduceSum ReduceSumSquare",
     ),
-    **_several(lambda: _ARG, "ArgMax ArgMin"),
-    **_several(lambda: Row(remap=rules.axis_since_13), "Softmax LogSoftmax Hardmax"),
-    **_several(lambda: _NORM, "LayerNormalization RMSNormalization"),
-    **_several(lambda: Row(remap=rules.scale_axis), "QuantizeLinear DequantizeLinear"),
-    **_several(lambda: Row(remap=rules.listed_by_axis), "Tile Expand"),
-    **_several(
-        lambda: Row(data=(0, 1), remap=rules.axis(0)), "GatherElements"
-    ),
-    **_several(lambda: Row(data=(0, 1, 2), remap=rules.axis(0)), "ScatterElements"),
+    **_each(_ARG, "ArgMax ArgMin"),
+    **_each(Row(remap=rules.axis_since_13), "Softmax LogSoftmax Hardmax"),
+    **_each(_NORM, "LayerNormalization RMSNormalization"),
+    **_each(Row(remap=rules.scale_axis), "QuantizeLinear DequantizeLinear"),
+    **_each(Row(remap=rules.listed_by_axis), "Tile Expand"),
+    **_each(Row(data=(0, 1), remap=rules.axis(0)), "GatherElements"),
+    **_each(Row(data=(0, 1, 2), remap=rules.axis(0)), "ScatterElements"),
     "Concat": Row(data=None, remap=rules.axis(None)),
     "CumSum": Row(remap=rules.axis_input(1)),
-    "Gather": Row(
-        outward=rules.gather_outward, inward=rules.gather_inward, remap=rules.axis(0)
-    ),
+    "Gather": Row(outward=rules.gather_outward, inward=rules.gather_inward, remap=rules.axis(0)),
     "LpNormalization": Row(remap=rules.axis(-1)),
     "MatMul": Row(outward=rules.matmul_outward, inward=rules.matmul_outward),
     "Pad": Row(remap=rules.pad_remap),
@@ -111,12 +104,12 @@ ROWS: Mapping[str, Row] = {
 """Operators that follow, by name."""
 
 BOUND: Mapping[str, tuple[int, ...]] = {
-    **dict.fromkeys(
-        "AveragePool BatchNormalization Conv ConvInteger ConvTranspose DepthToSpace "
-        "GlobalAveragePool GlobalLpPool GlobalMaxPool GroupNormalization InstanceNormalization "
-        "LRN LpPool MaxPool QLinearConv Resize SpaceToDepth Upsample".split(),
-        (0,),
-    ),
+    **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), (0,)),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool"), (0,)),
+    **dict.fromkeys(("Conv", "ConvInteger", "ConvTranspose", "QLinearConv"), (0,)),
+    **dict.fromkeys(("DepthToSpace", "SpaceToDepth", "Resize", "Upsample"), (0,)),
+    **dict.fromkeys(("BatchNormalization", "GroupNormalization", "InstanceNormalization"), (0,)),
+    "LRN": (0,),
 }
 """Operators that want channels first, and the inputs that they want it of; so is their output."""
 

@@ -43,20 +43,20 @@ def geometry(call: Call, window: Window, image: Slot) -> dict[str, object]:
     return {**window_attributes(window), **padding_attributes(window, padding, sizes(image))}
 
 
-def signed(call: Call, slot: Slot) -> ir.Value:
-    """Codes of weights in int8, minus nothing."""
-    assert slot.value is not None
-    return slot.value if slot.type == "int8" else call.cast(slot.value, "int8")
+def unsigned(call: Call, slot: Slot, *, one: bool = True) -> tuple[ir.Value, ir.Value]:
+    """Codes of weights and their zero point as uint8.
 
-
-def unsigned(call: Call, slot: Slot) -> tuple[ir.Value, ir.Value]:
-    """Codes of weights and their one zero point as uint8."""
+    Args:
+        call: whose body it is.
+        slot: weights whose zero points are all the same.
+        one: give a single number even where each channel has its own.
+    """
     assert slot.value is not None
     assert slot.zero_point is not None
     if slot.type == "uint8":
         return slot.value, slot.zero_point
     zero = shifted(call, slot.zero_point)
-    if slot.quantized is not None and slot.quantized.axis is not None:
+    if one and slot.quantized is not None and slot.quantized.axis is not None:
         zero = call.add("ReduceMax", [zero], {"keepdims": 0})
     return shifted(call, slot.value), zero
 
@@ -67,13 +67,13 @@ def shifted(call: Call, codes: ir.Value) -> ir.Value:
     return call.cast(call.add("Add", [wide, call.literal(np.int32(SHIFT), "shift")]), "uint8")
 
 
-def one_zero_point(slot: Slot) -> bool:
-    """Whether all channels of weights have the same zero point, for signed codes 0."""
+def one_zero_point(slot: Slot, *, symmetric: bool = False) -> bool:
+    """Whether all channels of weights have the same zero point, of signed codes 0 if so asked."""
     quantized = slot.quantized
     if quantized is None:
         return False
     zeros = np.unique(quantized.zero_point)
-    return zeros.size == 1 and (slot.type == "uint8" or zeros[0] == 0)
+    return zeros.size == 1 and (slot.type == "uint8" or not symmetric or zeros[0] == 0)
 
 
 def bound(image: Slot, weights: Slot, bias: Slot | None, axis: int) -> int:
@@ -144,6 +144,6 @@ def joined(call: Call, high: ir.Value, low: ir.Value) -> ir.Value:
     return call.add("Add", [upper, call.cast(low, "float64")])
 
 
-def repeated(numbers: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.generic]:
+def repeated(numbers: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Numbers of channels in a shape that broadcasts; a single one stays as it is."""
     return numbers if numbers.ndim == 0 else numbers.reshape(shape)

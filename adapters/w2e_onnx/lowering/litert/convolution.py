@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from w2e_bridge.numerics.fixed_point import activation_range, quantize_multiplier
 from w2e_onnx.lowering.litert import accumulator as sums
@@ -30,7 +31,7 @@ EIGHT = ("int8", "uint8")
 def convolution(call: Call) -> Sequence[ir.Value]:
     """The rule of CONV_2D."""
     image, weights = call.operand(0), call.operand(1)
-    check(call, image, weights, call.optional(2), axis=0)
+    check(call, axis=0)
     said = sums.geometry(call, sums.window_at(call, weights), image)
     depth, channels = sums.extent(weights, 3), sums.extent(image, 3)
     groups = channels // depth if depth and channels else 1
@@ -45,18 +46,24 @@ def convolution(call: Call) -> Sequence[ir.Value]:
     return [fixed(call, image, turned, said, up=groups == 1 and not call.reference)]
 
 
-def check(call: Call, image: Slot, weights: Slot, bias: Slot | None, *, axis: int) -> None:
-    """Refuse what no rule of convolutions knows.
+def check(call: Call, *, axis: int, symmetric: bool = True) -> None:
+    """Refuse what no rule of convolutions and products knows.
+
+    Args:
+        call: with an activation, weights and perhaps a bias as its operands.
+        axis: of the weights' output channels.
+        symmetric: whether signed weights must have zero points 0.
 
     Raises:
         NotHere: types or quantization are others.
     """
+    image, weights, bias = call.operand(0), call.operand(1), call.optional(2)
     quantized, output = weights.quantized, call.outputs[0]
     if image.quantized is None or quantized is None or output.quantized is None:
         raise NotHere("real numbers among codes")
     if image.type != output.type or image.type not in (*EIGHT, "int16"):
         raise NotHere(f"{image.type} to {output.type}")
-    if not sums.one_zero_point(weights) or quantized.axis not in (None, axis):
+    if not sums.one_zero_point(weights, symmetric=symmetric) or quantized.axis not in (None, axis):
         raise NotHere("zero points or scales of the weights")
     if bias is not None and bias.type not in ("int32", "int64"):
         raise NotHere(f"a bias of {bias.type}")
@@ -112,9 +119,7 @@ def clipped(call: Call, codes: ir.Value) -> ir.Value:
     return call.add("Clip", [codes, low, high])
 
 
-def multipliers(
-    image: Slot, weights: Slot, output: Slot, *, exact: bool
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def multipliers(image: Slot, weights: Slot, output: Slot, *, exact: bool) -> NDArray[np.float64]:
     """The real multipliers of accumulators, in double precision.
 
     Args:
@@ -138,10 +143,10 @@ def fixed(
     weights: tuple[ir.Value, ir.Value],
     said: dict[str, object],
     *,
-    up: bool,
+    up: bool | NDArray[np.bool_],
     axis: int = 0,
 ) -> ir.Value:
-    """Fixed point in 32 bits."""
+    """Fixed point in 32 bits; `up` as in `fixed_point.multiply`, of each channel where it is an array."""
     assert image.value is not None
     assert image.zero_point is not None
     bias, slot = call.optional(2), call.operand(1)
@@ -151,6 +156,8 @@ def fixed(
     real = multipliers(image, slot, call.outputs[0], exact=image.type == "int8")
     number, shift = quantize_multiplier(sums.repeated(real, (-1, 1, 1)))
     most = sums.bound(image, slot, bias, axis)
+    if isinstance(up, np.ndarray):
+        up = up.reshape(-1, 1, 1)
     scaled = fixed_point.multiply(
         call, call.cast(sum_, "float64"), number, shift, bound=most, up=up
     )

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from w2e_onnx.lowering.litert import accumulator as sums
 from w2e_onnx.lowering.litert.call import Call, Slot
@@ -18,12 +19,15 @@ from w2e_onnx.lowering.litert.convolution import check, delegated, fixed, fused,
 from w2e_onnx.lowering.litert.rules import NotHere, Rule
 
 PERM = (3, 0, 1, 2)
+LANES = 8
+"""LiteRT's default int8 kernel scales so many channels at once, halves up, and what is left one by one,
+halves away from zero (tensorflow/lite/kernels/internal/optimized/optimized_ops.h, Quantize)."""
 
 
 def depthwise(call: Call) -> Sequence[ir.Value]:
     """The rule of DEPTHWISE_CONV_2D."""
     image, weights = call.operand(0), call.operand(1)
-    check(call, image, weights, call.optional(2), axis=3)
+    check(call, axis=3)
     outputs, channels = sums.extent(weights, 3), sums.extent(image, 3)
     if channels is None or outputs is None:
         raise NotHere("channels known at run time only")
@@ -34,7 +38,10 @@ def depthwise(call: Call) -> Sequence[ir.Value]:
     turned = call.add("Transpose", [codes], {"perm": PERM}), zero
     if image.type == "int16":
         return [wide(call, image, turned, said, up=False)]
-    return [fixed(call, image, turned, said, up=False, axis=3)]
+    up: bool | NDArray[np.bool_] = False
+    if not call.reference and image.type == "int8":
+        up = np.arange(outputs) < outputs // LANES * LANES
+    return [fixed(call, image, turned, said, up=up, axis=3)]
 
 
 def _fused(

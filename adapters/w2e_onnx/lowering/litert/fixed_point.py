@@ -21,6 +21,9 @@ NUDGE = 1.0 + 2.0**-40
 """Takes a half away from zero and nothing below 2**31 over one; then Round, which rounds to even, rounds
 halves away from zero."""
 
+LIFT = 2.0**-33
+"""Likewise upwards, for numbers below 2**16; larger ones are cut off whichever way they round."""
+
 
 def multiply(
     call: Call,
@@ -29,7 +32,7 @@ def multiply(
     shift: NDArray[np.int32],
     *,
     bound: int = 2**31,
-    up: bool = False,
+    up: bool | NDArray[np.bool_] = False,
 ) -> ir.Value:
     """Append `numerics.fixed_point.multiply`.
 
@@ -41,17 +44,19 @@ def multiply(
         shift: likewise.
         bound: no |x| is larger; below `NARROW` the body is shorter. A body must not depend on numbers
             that differ from call to call more than this one bit.
-        up: round halves of the second step up (ruy) instead of away from zero (gemmlowp).
+        up: round halves of the second step up (ruy) instead of away from zero (gemmlowp); an array says
+            so of each multiplier, for results of up to 16 bits.
 
     Returns:
         Whole numbers as float64.
     """
     high = _high(call, x, multiplier, np.maximum(shift, 0), narrow=bound < NARROW)
     factor = np.ldexp(1.0, np.minimum(shift, 0))
-    if up:
-        scaled = call.add("Mul", [high, call.constant("divisor", factor)])
+    scaled = call.add("Mul", [high, call.constant("divisor", factor * np.where(up, 1.0, NUDGE))])
+    if isinstance(up, np.ndarray):
+        scaled = call.add("Add", [scaled, call.constant("lift", np.where(up, LIFT, 0.0))])
+    elif up:
         return call.add("Floor", [call.add("Add", [scaled, half(call)])])
-    scaled = call.add("Mul", [high, call.constant("divisor", factor * NUDGE)])
     return call.add("Round", [scaled])
 
 
@@ -74,12 +79,46 @@ def _high(
 
 
 def multiply_wide(
-    call: Call, x: ir.Value, multiplier: NDArray[np.int32], shift: NDArray[np.int32]
+    call: Call,
+    x: ir.Value,
+    multiplier: NDArray[np.int32],
+    shift: NDArray[np.int32],
+    *,
+    bound: int = 2**37,
 ) -> ir.Value:
-    """Append `numerics.fixed_point.multiply_wide`: accumulators below 2**37, as float64."""
-    factor = np.ldexp(reduced(multiplier).astype(np.float64), shift - 15)
-    product = call.add("Mul", [x, call.constant("multiplier", factor)])
-    return call.add("Floor", [call.add("Add", [product, half(call)])])
+    """Append `numerics.fixed_point.multiply_wide`.
+
+    Args:
+        call: whose body it is.
+        x: accumulators as float64.
+        multiplier: from `quantize_multiplier`, of a shape that broadcasts against x.
+        shift: likewise, at most 6.
+        bound: no |x| is larger; up to 2**45.
+
+    Returns:
+        Whole numbers as float64.
+    """
+    number = reduced(multiplier)
+    if bound <= 2**37:
+        factor = np.ldexp(number.astype(np.float64), shift - 15)
+        product = call.add("Mul", [x, call.constant("multiplier", factor)])
+        return call.add("Floor", [call.add("Add", [product, half(call)])])
+    # With number = upper * 2**8 + lower: the lower part rounded down does not change the sum's floor.
+    upper = np.ldexp((number >> 8).astype(np.float64), shift - 7)
+    lower = np.ldexp((number & 0xFF).astype(np.float64), -8)
+    low = call.add("Floor", [call.add("Mul", [x, call.constant("lower", lower)])])
+    low = call.add("Mul", [low, call.constant("unit", np.ldexp(np.ones(shift.shape), shift - 7))])
+    high = call.add("Mul", [x, call.constant("upper", upper)])
+    total = call.add("Add", [call.add("Add", [high, low]), half(call)])
+    return call.add("Floor", [total])
+
+
+def round_away(call: Call, x: ir.Value) -> ir.Value:
+    """Append C's `round` of float64: halves away from zero."""
+    # The largest number below one half: with a half itself, what is just below one would reach one.
+    nearly = call.literal(np.float64(np.nextafter(0.5, 0)), "half")
+    whole = call.add("Floor", [call.add("Add", [call.add("Abs", [x]), nearly])])
+    return call.add("Mul", [whole, call.add("Sign", [x])])
 
 
 def half(call: Call) -> ir.Value:

@@ -21,7 +21,7 @@ class NotHere(Exception):  # noqa: N818 - an answer, not an error
 
 FAMILIES = (
     "convolution", "depthwise", "deconvolution", "linear", "pooling", "arithmetic", "requantize", "unary", "normalize", "reduce",
-    "shape", "indices", "image", "control", "recurrent", "custom", "hybrid",
+    "shape", "padding", "indices", "spaces", "image", "control", "recurrent", "custom", "hybrid",
 )  # fmt: skip
 """Modules of this package, each with `RULES: Mapping[str, Rule]`."""
 

@@ -1,0 +1,226 @@
+"""FULLY_CONNECTED and BATCH_MATMUL of codes.
+
+Rules, each measured against ai-edge-litert 2.3.0 on x86 without a differing integer:
+
+- XNNPACK (default kernels where the delegate takes the node) as in `convolution`: QGemm.
+- other default kernels go through ruy: `numerics.fixed_point.multiply`, the second half up.
+- FULLY_CONNECTED's reference kernels, which are also the default ones of 16-bit activations with a bias
+  of 64 bits, scale in double precision and round halves away from zero.
+- BATCH_MATMUL's kernels are the same in both sets: `multiply`, of 16-bit codes `multiply_wide`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from w2e_bridge.kernels.linear import swapped
+from w2e_bridge.numerics.fixed_point import quantize_multiplier
+from w2e_onnx.lowering.litert import accumulator as sums
+from w2e_onnx.lowering.litert import fixed_point
+from w2e_onnx.lowering.litert.call import MICROSOFT, Call, Slot
+from w2e_onnx.lowering.litert.convolution import (
+    check,
+    clipped,
+    finished,
+    multipliers,
+    narrow_bias,
+)
+from w2e_onnx.lowering.litert.rules import NotHere, Rule
+
+NARROW_WEIGHTS = {"int4": 2, "int2": 4}
+"""How many codes share a byte; XNNPACK wants whole bytes in a row."""
+
+
+def fully_connected(call: Call) -> Sequence[ir.Value]:
+    """The rule of FULLY_CONNECTED."""
+    x, weights, bias = call.operand(0), call.operand(1), call.optional(2)
+    check(call, axis=0, symmetric=False)
+    if weights.type not in ("int8", "uint8", "int4", "int2"):
+        raise NotHere(f"weights of {weights.type}")
+    rows = flattened(call, x, weights)
+    if x.type == "int16":
+        made = _wide(call, rows, x, weights, bias)
+    elif not call.reference and delegated(x, weights, bias):
+        made = _fused(call, rows, x, weights, bias)
+    else:
+        made = _scaled(call, _product(call, rows, x, weights, bias), x, weights, bias)
+    return [restored(call, made, x)]
+
+
+def delegated(x: Slot, weights: Slot, bias: Slot | None) -> bool:
+    """Whether XNNPACK takes the node (tflite/delegates/xnnpack/xnnpack_delegate.cc, VisitFullyConnectedNode)."""
+    if bias is not None and (bias.quantized is None or bias.tensor is None or bias.type != "int32"):
+        return False
+    depth, quantized = sums.extent(weights, 1), weights.quantized
+    if weights.tensor is None or depth is None or quantized is None:
+        return False
+    if x.type == "uint8":
+        return weights.type == "uint8"
+    if quantized.zero_point.any():
+        return False
+    if weights.type == "int2" and quantized.axis is None:
+        return False
+    return depth % NARROW_WEIGHTS.get(weights.type, 1) == 0
+
+
+def keeps(call: Call, x: Slot) -> bool:
+    """Whether the output has all of x's dimensions but the last one."""
+    return bool(call.operation.integer("keep_num_dims")) and (x.shape is None or len(x.shape) != 2)
+
+
+def flattened(call: Call, x: Slot, weights: Slot) -> ir.Value:
+    """The activation as a matrix."""
+    assert x.value is not None
+    depth = sums.extent(weights, 1)
+    if x.shape is not None and len(x.shape) == 2 and x.shape[1] == depth:
+        return x.value
+    if depth is None:
+        raise NotHere("weights of a shape known at run time only")
+    rows = call.literal(np.asarray([-1, depth], np.int64), "rows")
+    return call.add("Reshape", [x.value, rows])
+
+
+def restored(call: Call, rows: ir.Value, x: Slot) -> ir.Value:
+    """A matrix of outputs in the shape that the operation says."""
+    if not keeps(call, x):
+        return rows
+    assert x.value is not None
+    units = sums.extent(call.operand(1), 0) or -1
+    if x.shape is not None and sum(not isinstance(d, int) for d in x.shape[:-1]) <= 1:
+        shape = [d if isinstance(d, int) else -1 for d in x.shape[:-1]]
+        return call.add(
+            "Reshape", [rows, call.literal(np.asarray([*shape, units], np.int64), "shape")]
+        )
+    front = call.add("Shape", [x.value], {"end": -1})
+    last = call.literal(np.asarray([units], np.int64), "units")
+    return call.add("Reshape", [rows, call.add("Concat", [front, last], {"axis": 0})])
+
+
+def _turned(call: Call, weights: Slot, *, one: bool = True) -> tuple[ir.Value, ir.Value]:
+    codes, zero = sums.unsigned(call, weights, one=one)
+    return call.add("Transpose", [codes], {"perm": (1, 0)}), zero
+
+
+def _fused(call: Call, rows: ir.Value, x: Slot, weights: Slot, bias: Slot | None) -> ir.Value:
+    """XNNPACK's rule: QGemm, and a Clip where the activation cuts codes off."""
+    # QGemm wants as many zero points as scales.
+    output, (codes, zero) = call.outputs[0], _turned(call, weights, one=False)
+    inputs = [rows, x.scale, x.zero_point, codes, weights.scale, zero]
+    inputs += [None if bias is None else bias.value, output.scale, output.zero_point]
+    return clipped(call, call.add("QGemm", inputs, domain=MICROSOFT))
+
+
+def _product(call: Call, rows: ir.Value, x: Slot, weights: Slot, bias: Slot | None) -> ir.Value:
+    """The accumulator as float64."""
+    codes, zero = _turned(call, weights)
+    sum_ = call.add("MatMulInteger", [rows, codes, x.zero_point, zero])
+    if bias is not None and bias.value is not None:
+        sum_ = call.add("Add", [sum_, bias.value])
+    return call.cast(sum_, "float64")
+
+
+def _scaled(call: Call, sum_: ir.Value, x: Slot, weights: Slot, bias: Slot | None) -> ir.Value:
+    if call.reference:
+        return _precise(call, sum_, x, weights)
+    real = multipliers(x, weights, call.outputs[0], exact=_exact(weights))
+    number, shift = quantize_multiplier(real)
+    most = sums.bound(x, weights, bias, 0)
+    return finished(call, fixed_point.multiply(call, sum_, number, shift, bound=most, up=True))
+
+
+def _exact(weights: Slot) -> bool:
+    """Whether the kernel multiplies scales in double precision: where each channel has its own."""
+    return weights.quantized is not None and weights.quantized.axis is not None
+
+
+def _precise(call: Call, sum_: ir.Value, x: Slot, weights: Slot) -> ir.Value:
+    """Scaled in double precision."""
+    real = multipliers(x, weights, call.outputs[0], exact=True)
+    product = call.add("Mul", [sum_, call.constant("multiplier", real)])
+    return finished(call, fixed_point.round_away(call, product))
+
+
+def _wide(call: Call, rows: ir.Value, x: Slot, weights: Slot, bias: Slot | None) -> ir.Value:
+    """16-bit activations: a product of float64, in which every sum is exact."""
+    codes, zero = (call.cast(v, "float64") for v in _turned(call, weights))
+    turned = call.add("Sub", [codes, zero])
+    sum_ = call.add("MatMul", [call.cast(rows, "float64"), turned])
+    if bias is not None and bias.value is not None:
+        sum_ = call.add("Add", [sum_, call.cast(bias.value, "float64")])
+    if call.reference or not narrow_bias(call, bias):
+        return _precise(call, sum_, x, weights)
+    number, shift = quantize_multiplier(
+        multipliers(x, weights, call.outputs[0], exact=_exact(weights))
+    )
+    return finished(call, fixed_point.multiply(call, sum_, number, shift, up=True))
+
+
+def batch_matmul(call: Call) -> Sequence[ir.Value]:
+    """The rule of BATCH_MATMUL."""
+    x, y, output = call.operand(0), call.operand(1), call.outputs[0]
+    if x.quantized is None or y.quantized is None or output.quantized is None:
+        raise NotHere("real numbers among codes")
+    if y.quantized.axis is not None or x.type != output.type:
+        raise NotHere("scales of channels")
+    if (x.type, y.type) not in (("int8", "int8"), ("int16", "int16"), ("int16", "int8")):
+        raise NotHere(f"{x.type} by {y.type}")
+    if x.type == "int16":
+        return [_wide_batch(call, x, y)]
+    factors = [_adjoint(call, slot, name) for slot, name in ((x, "adj_x"), (y, "adj_y"))]
+    if not call.reference and not y.quantized.zero_point.any():
+        return [_fused_batch(call, factors, x, y)]
+    sum_ = call.cast(_integer_product(call, factors, x, y), "float64")
+    number, shift = quantize_multiplier(multipliers(x, y, output, exact=False))
+    return [finished(call, fixed_point.multiply(call, sum_, number, shift))]
+
+
+def _adjoint(call: Call, slot: Slot, name: str, value: ir.Value | None = None) -> ir.Value:
+    """A factor's codes, or numbers made of them, transposed where the operation says so."""
+    value = value or slot.value
+    assert value is not None
+    if not call.operation.integer(name):
+        return value
+    if slot.shape is None:
+        raise NotHere("a factor of unknown rank")
+    return call.add("Transpose", [value], {"perm": swapped(len(slot.shape))})
+
+
+def _middles(call: Call, factors: list[ir.Value], x: Slot, y: Slot) -> list[ir.Value | None]:
+    """Factors and zero points as uint8; constants of int8 are shifted."""
+    second, zero = factors[1], y.zero_point
+    if y.carried == "int8":
+        assert zero is not None
+        second, zero = sums.shifted(call, second), sums.shifted(call, zero)
+    return [factors[0], second, x.zero_point, zero]
+
+
+def _integer_product(call: Call, factors: list[ir.Value], x: Slot, y: Slot) -> ir.Value:
+    return call.add("MatMulInteger", _middles(call, factors, x, y))
+
+
+def _fused_batch(call: Call, factors: list[ir.Value], x: Slot, y: Slot) -> ir.Value:
+    """XNNPACK's rule; QLinearMatMul rounds as QLinearConv does."""
+    output = call.outputs[0]
+    first, second, _, zero = _middles(call, factors, x, y)
+    inputs = [first, x.scale, x.zero_point, second, y.scale, zero]
+    return call.add("QLinearMatMul", [*inputs, output.scale, output.zero_point])
+
+
+def _wide_batch(call: Call, x: Slot, y: Slot) -> ir.Value:
+    factors = [
+        _adjoint(call, slot, name, call.centred(slot, "float64"))
+        for slot, name in ((x, "adj_x"), (y, "adj_y"))
+    ]
+    sum_ = call.add("MatMul", factors)
+    depth = sums.extent(x, -2 if call.operation.integer("adj_x") else -1)
+    most = (2**15 if y.type == "int16" else 2**7) * 2**15 * (depth or 2**15)
+    number, shift = quantize_multiplier(multipliers(x, y, call.outputs[0], exact=False))
+    if most > 2**45 or shift.max() > 6:
+        raise NotHere("sums too long for float64")
+    return finished(call, fixed_point.multiply_wide(call, sum_, number, shift, bound=most))
+
+
+RULES: Mapping[str, Rule] = {"fully_connected": fully_connected, "batch_matmul": batch_matmul}

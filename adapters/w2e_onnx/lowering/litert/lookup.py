@@ -1,0 +1,77 @@
+"""Tables in the body of a function."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from w2e_bridge.numerics.lookup import STEPS, WIDTH, slopes
+from w2e_onnx.lowering.litert.call import Call, Slot
+
+FEW = 512
+"""Elements up to which one Gather is quicker than GatherElements of a flat index (11 against 2 ns an
+element, but two more nodes; ONNX Runtime 1.32, AVX2)."""
+
+
+def elements(slot: Slot) -> int | None:
+    """How many elements a value has, None where that is not known."""
+    shape = slot.shape
+    if shape is None or not all(isinstance(d, int) for d in shape):
+        return None
+    return math.prod(d for d in shape if isinstance(d, int))
+
+
+def look_up(call: Call, table: ir.Value, index: ir.Value, like: Slot) -> ir.Value:
+    """Entries of a table of rank 1.
+
+    Args:
+        call: whose body it is.
+        table: of any type; negative indices count from its end.
+        index: int32, of any shape.
+        like: an operand or output with as many elements as the index.
+    """
+    count = elements(like)
+    if count is not None and count <= FEW:
+        return call.add("Gather", [table, index])
+    flat = call.add("Reshape", [index, call.literal(np.asarray([-1], np.int64), "flat")])
+    found = call.add("GatherElements", [table, flat])
+    return call.add("Reshape", [found, call.add("Shape", [index])])
+
+
+def by_codes_8(call: Call, x: Slot, codes: NDArray[np.integer], y: Slot) -> ir.Value:
+    """A code for every 8-bit code of `x`, lowest first, as they travel."""
+    assert x.value is not None
+    low = np.iinfo(y.type).min
+    table = call.constant("table", (codes.astype(np.int64) - low).astype(np.uint8))
+    return look_up(call, table, call.cast(x.value, "int32"), x)
+
+
+def by_codes_16(call: Call, x: Slot, table: ir.Value) -> ir.Value:
+    """A code for every 16-bit code: `table` has those of 0 to 32767, then of -32768 to -1."""
+    assert x.value is not None
+    return look_up(call, table, call.cast(x.value, "int32"), x)
+
+
+def all_codes_16(call: Call) -> ir.Value:
+    """0 to 32767, then -32768 to -1: int32. What is computed of it alone is computed at load."""
+    ends = [call.literal(np.int32(n), "bound") for n in (0, 1 << 16, 1)]
+    return call.cast(call.cast(call.add("Range", ends), "int16"), "int32")
+
+
+def interpolated(call: Call, table: NDArray[np.int16]) -> ir.Value:
+    """`numerics.lookup.interpolated` of a table of 513 codes, in the order of `by_codes_16`."""
+    half = STEPS // 2
+    base = np.roll(table[:-1], half)[:, None]
+    slope = np.roll(slopes(table), half)[:, None]
+    within = call.literal(np.arange(WIDTH, dtype=np.int32), "within")
+    risen = call.add("Mul", [call.cast(call.constant("slope", slope), "int32"), within])
+    # (risen + 64) >> 7 with a Div, which cuts off: of numbers above 0.
+    lifted = call.add("Add", [risen, call.literal(np.int32((1 << 23) + 64), "lift")])
+    moved = call.add("Div", [lifted, call.literal(np.int32(WIDTH), "width")])
+    back = call.literal(np.int32(1 << 16), "back")
+    start = call.add("Sub", [call.cast(call.constant("base", base), "int32"), back])
+    codes = call.cast(call.add("Add", [moved, start]), "int16")
+    return call.add("Reshape", [codes, call.literal(np.asarray([-1], np.int64), "flat")])

@@ -1,0 +1,230 @@
+"""Images of another size: bilinear and nearest neighbour."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from w2e_bridge.errors import UnsupportedError
+from w2e_bridge.graph.inspecting import given
+from w2e_bridge.kernels.build import TO_FIRST, TO_LAST, Builder
+from w2e_bridge.kernels.kind import Kind
+from w2e_bridge.kernels.operation import Operand, Operation
+from w2e_bridge.kernels.reading import (
+    Extents,
+    extents,
+    inside,
+    int32,
+    integers,
+    number,
+    rank_of,
+    text,
+)  # fmt: skip
+from w2e_bridge.kernels.scope import Image, Scope, image
+from w2e_bridge.kernels.shape import single
+from w2e_bridge.numerics.resizing import Sampling, nearest, nearest_of_onnx
+
+MODES = {
+    Sampling(): ("asymmetric", "floor"),
+    Sampling(half_pixel_centers=True): ("half_pixel", "round_prefer_ceil"),
+    Sampling(align_corners=True): ("align_corners", "round_prefer_ceil"),
+}
+"""Coordinates of ONNX's Resize, and the rounding for the nearest neighbour."""
+BOTH = Sampling(align_corners=True, half_pixel_centers=True)
+"""Which only the nearest neighbour has, and ONNX has no word for."""
+PLANE = (1, 2)
+"""The axes of a channels-last image that change."""
+
+
+def sampling_of(operation: Operation) -> Sampling:
+    """The attributes that both kinds have."""
+    return Sampling(
+        align_corners=bool(operation.integer("align_corners")),
+        half_pixel_centers=bool(operation.integer("half_pixel_centers")),
+    )
+
+
+def _said(sampling: Sampling) -> dict[str, bool]:
+    return {
+        "align_corners": sampling.align_corners,
+        "half_pixel_centers": sampling.half_pixel_centers,
+    }
+
+
+def _resize(operation: Operation, builder: Builder, attributes: dict[str, object]) -> None:
+    x, size = builder.value(operation.inputs[0]), builder.as_int64(operation.inputs[1], "size")
+    first = builder.node("Transpose", [x], {"perm": TO_FIRST})
+    whole = {**attributes, "axes": [2, 3]}
+    made = builder.node("Resize", [first, None, None, size], whole)
+    builder.node("Transpose", [made], {"perm": TO_LAST}, outputs=operation.outputs)
+
+
+def _bilinear(operation: Operation, builder: Builder) -> None:
+    sampling = sampling_of(operation)
+    if sampling not in MODES:
+        raise UnsupportedError("resize_bilinear with both align_corners and half_pixel_centers")
+    coordinates, _ = MODES[sampling]
+    attributes = {"mode": "linear", "coordinate_transformation_mode": coordinates}
+    _resize(operation, builder, dict(attributes))
+
+
+def _nearest(operation: Operation, builder: Builder) -> None:
+    sampling, x = sampling_of(operation), builder.value(operation.inputs[0])
+    size, shape = builder.array(operation.inputs[1]), extents(x)
+    plane = [] if shape is None or size is None else [shape[axis] for axis in PLANE]
+    known = [n for n in plane if n is not None]
+    if size is None or len(known) != 2:
+        coordinates, rounding = MODES.get(sampling, MODES[Sampling(align_corners=True)])
+        if sampling == BOTH:
+            raise UnsupportedError("resize_nearest_neighbor of both flags and unknown extents")
+    else:
+        sizes = [int(n) for n in size.reshape(-1)]
+        if not _standard(known, sizes, sampling):
+            _gathers(operation, builder, known, sizes)
+            return
+        coordinates, rounding = MODES[sampling]
+    attributes = {
+        "mode": "nearest",
+        "coordinate_transformation_mode": coordinates,
+        "nearest_mode": rounding,
+    }
+    _resize(operation, builder, dict(attributes))
+
+
+def _standard(plane: list[int], sizes: list[int], sampling: Sampling) -> bool:
+    """Whether ONNX's Resize chooses the same pixels: its coordinates are rounded another way."""
+    if sampling not in MODES:
+        return False
+    return all(
+        nearest(extent, size, sampling).tolist() == _of_onnx(extent, size, *MODES[sampling])
+        for extent, size in zip(plane, sizes, strict=True)
+    )
+
+
+def _of_onnx(extent: int, size: int, coordinates: str, rounding: str) -> list[int] | None:
+    found = nearest_of_onnx(extent, size, coordinates, rounding)
+    return None if found is None else [int(n) for n in found]
+
+
+def _gathers(operation: Operation, builder: Builder, plane: list[int], sizes: list[int]) -> None:
+    value, sampling = builder.value(operation.inputs[0]), sampling_of(operation)
+    for axis, extent, size in zip(PLANE, plane, sizes, strict=True):
+        chosen = [int(n) for n in nearest(extent, size, sampling)]
+        inputs = [value, builder.integers("pixels", chosen)]
+        outputs = operation.outputs if axis == PLANE[-1] else None
+        value = builder.node("Gather", inputs, {"axis": axis}, outputs=outputs)
+
+
+def _size(found: Image, scope: Scope) -> Operand:
+    """The operand that says height and width; None where a Resize says it in no such way."""
+    node = found.node
+    if text(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
+        return None
+    axes = node.attributes.get("axes")
+    chosen = [0, 1, 2, 3] if axes is None else list(axes.as_ints())
+    sizes = given(node, 3)
+    if sizes is None:
+        scales = scope.array(given(node, 2))
+        shape = extents(found.x)
+        held = None if scales is None else dict(zip(chosen, scales.tolist(), strict=True))
+        return _scaled(held, shape)
+    numbers = integers(sizes, scope)
+    if numbers is None:
+        return scope.as_int32(sizes, "size") if chosen == [2, 3] else None
+    result = dict(zip(chosen, numbers, strict=True))
+    return int32("size", [result[2], result[3]]) if {2, 3} <= set(result) else None
+
+
+def _scaled(scales: dict[int, float] | None, shape: Extents | None) -> Operand:
+    """Scales that come to whole sizes."""
+    if scales is None or shape is None or any(scales.get(axis, 1.0) != 1.0 for axis in (0, 1)):
+        return None
+    sizes = []
+    for axis, last in ((2, 1), (3, 2)):
+        extent = shape[last]
+        size = None if extent is None else extent * scales.get(axis, 1.0)
+        if size is None or size != int(size):
+            return None
+        sizes.append(int(size))
+    return int32("size", sizes)
+
+
+def _match_bilinear(root: ir.Node, scope: Scope) -> Operation | None:
+    found = image(root, scope, "Resize")
+    if found is None or text(found.node, "mode", "nearest") != "linear":
+        return None
+    node = found.node
+    coordinates = text(node, "coordinate_transformation_mode", "half_pixel")
+    plain = not number(node, "antialias", 0) and not number(node, "exclude_outside", 0)
+    sampling = next((s for s, (mode, _) in MODES.items() if mode == coordinates), None)
+    size = _size(found, scope)
+    if coordinates == "pytorch_half_pixel" and 1 not in (extents(root.outputs[0]) or (1,))[1:3]:
+        sampling = Sampling(half_pixel_centers=True)
+    if sampling is None or size is None or not plain:
+        return None
+    inputs = (found.x, size)
+    return single("resize_bilinear", root, inputs, _said(sampling), found.nodes[:-1])
+
+
+def _match_nearest(root: ir.Node, scope: Scope) -> Operation | None:
+    if root.op_type == "Gather":
+        return _match_gathers(root, scope)
+    found = image(root, scope, "Resize")
+    if found is None or text(found.node, "mode", "nearest") != "nearest":
+        return None
+    node, size = found.node, _size(found, scope)
+    mode = text(node, "coordinate_transformation_mode", "half_pixel")
+    rounding = text(node, "nearest_mode", "round_prefer_floor")
+    sampling = next((s for s, said in MODES.items() if said == (mode, rounding)), None)
+    sizes, shape = (None if size is None else scope.array(size)), extents(found.x)
+    if sizes is not None and shape is not None and None not in shape[1:3]:
+        pairs = [(n, int(s)) for n, s in zip(shape[1:3], sizes, strict=True) if n is not None]
+        wanted = [_of_onnx(n, s, mode, rounding) for n, s in pairs]
+        sampling = _same(pairs, wanted)
+    if sampling is None or size is None:
+        return None
+    inputs = (found.x, size)
+    return single("resize_nearest_neighbor", root, inputs, _said(sampling), found.nodes[:-1])
+
+
+def _same(pairs: list[tuple[int, int]], wanted: list[list[int] | None]) -> Sampling | None:
+    """The flags with which the same pixels are chosen."""
+    for sampling in (*MODES, BOTH):
+        chosen = [nearest(extent, size, sampling).tolist() for extent, size in pairs]
+        if chosen == wanted:
+            return sampling
+    return None
+
+
+def _match_gathers(root: ir.Node, scope: Scope) -> Operation | None:
+    """Read what `_gathers` writes."""
+    inner = inside(root, 0, scope, "Gather")
+    x = None if inner is None else given(inner, 0)
+    shape = extents(x)
+    if inner is None or shape is None or len(shape) != 4 or None in shape[1:3]:
+        return None
+    nodes = (inner, root)
+    if tuple(number(node, "axis", 0) for node in nodes) != PLANE:
+        return None
+    if any(rank_of(given(node, 1)) != 1 for node in nodes):
+        return None
+    wanted = [integers(given(node, 1), scope) for node in nodes]
+    sizes = [len(chosen) for chosen in wanted if chosen]
+    plane = [n for n in shape[1:3] if n is not None]
+    if len(sizes) != 2:
+        return None
+    sampling = _same(list(zip(plane, sizes, strict=True)), wanted)
+    if sampling is None or _standard(plane, sizes, sampling):
+        return None
+    inputs = (x, int32("size", sizes))
+    return single("resize_nearest_neighbor", root, inputs, _said(sampling), (inner,))
+
+
+KINDS = (
+    Kind(name="resize_bilinear", build=_bilinear, roots=("Transpose",), match=_match_bilinear),
+    Kind(
+        name="resize_nearest_neighbor",
+        build=_nearest,
+        roots=("Transpose", "Gather"),
+        match=_match_nearest,
+    ),
+)
