@@ -34,5 +34,7 @@ $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group dev
+	# A judge that is no dependency of ours: its own ones are a GPU's.
+	$(BIN)/python -m pip install --quiet --no-deps 'tensorrt-rtx-cu13-libs~=1.7.1' 'tensorrt-rtx-cu13-bindings~=1.7.1'
 	$(BIN)/python -m compileall -q w2e_bridge adapters
 	touch $(READY)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -20,6 +20,8 @@ from w2e_bridge.errors import (
 from w2e_bridge.fidelity.audit import Audit
 from w2e_bridge.fidelity.compare import Comparison, compare_models
 from w2e_bridge.fidelity.report import Report, Written, to_json, totals
+from w2e_bridge.formats.lint import Finding
+from w2e_bridge.formats.lint import target as lint_target
 from w2e_bridge.formats.options import assign, guess, resolve
 from w2e_bridge.formats.output import Output
 from w2e_bridge.formats.registry import load, named, sniff
@@ -122,6 +124,18 @@ def convert(  # noqa: PLR0913 - the public spelling: each word is an option of t
 def compare(a: AnyPath, b: AnyPath) -> Comparison:
     """Compare the tensors of two models of any formats, by name."""
     return replace(compare_models(open(a), open(b)), a=str(a), b=str(b))
+
+
+def lint(path: AnyPath, target: str) -> Sequence[Finding]:
+    """Check an ONNX model against the rules of a runtime, without the runtime.
+
+    Args:
+        path: the model.
+        target: what it shall run on: one of `formats.lint.targets()`.
+    """
+    spec, function = lint_target(target)
+    check: Callable[[Path], Sequence[Finding]] = load(spec, function)
+    return check(Path(path))
 
 
 lift = open

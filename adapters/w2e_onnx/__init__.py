@@ -27,5 +27,6 @@ FORMAT = Format(
             default="litert",
         ),
     ),
+    lints=(("ort", "w2e_onnx.lint:ort"), ("portable", "w2e_onnx.lint:portable")),
     docs="https://onnx.ai/onnx/repo-docs/IR.html",
 )

@@ -34,3 +34,13 @@ CALIBRATION_TABLE = Format(
     profiles="w2e_tensorrt.profiles:ranges",
     docs="https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html",
 )
+
+TENSORRT = Format(
+    name="tensorrt",
+    title="TensorRT (Q/DQ bundle)",
+    suffixes=(".onnx",),
+    lower="w2e_tensorrt.write:lower",
+    profiles="w2e_tensorrt.profiles:bundles",
+    lints=(("tensorrt", "w2e_tensorrt.lint:lint"),),
+    docs="https://docs.nvidia.com/deeplearning/tensorrt/",
+)

@@ -130,6 +130,8 @@ def _operation(work: Subgraph, operator: Record) -> None:
     attributes = attributes_of(container, operator, kind)
     graphs = _bodies(work, attributes)
     numbers = operator.integers("inputs")
+    if not numbers or not operator.integers("outputs"):
+        raise container.error(operator, f"{kind.upper()} without operands")
     states = resources.variable_outputs(work, kind, attributes, numbers)
     inputs = [None if index < 0 else work.value(index) for index in numbers]
     _round(work, kind, attributes, numbers, inputs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from w2e_bridge.kernels.operation import Attribute
 from w2e_tflite.container import type_name
@@ -23,10 +24,14 @@ minimum 4 0:int16 | 3 broadcast rank>4 | 2 0:int8
 floor_div 3 0:int16,int8 | 2 0:float32
 floor_mod 2 0:int16,int8
 squared_difference 2 0:int8
-conv_2d 6 grouped | 4 0:int16 1:int16 | 3 0:int8 1:int8 | 7 0:int8 1:int4 | 5 0:float32 1:int8 channels | 2 0:float32 1:int8
-depthwise_conv_2d 5 0:int16 1:int16 | 6 0:float32 1:int8 channels | 4 0:float32 1:int8 | 3 0:int8 1:int8 | 7 0:int8 1:int4 | 2 dilated
+conv_2d 6 grouped | 4 0:int16 1:int16 | 3 0:int8 1:int8 | 7 0:int8 1:int4 | 5 0:float32 1:int8
+  channels | 2 0:float32 1:int8
+depthwise_conv_2d 5 0:int16 1:int16 | 6 0:float32 1:int8 channels | 4 0:float32 1:int8 | 3 0:int8
+  1:int8 | 7 0:int8 1:int4 | 2 dilated
 transpose_conv 4 activated | 3 inputs=4 | 2 1:int8
-fully_connected 14 1:int2 | 13 0:int16 1:int4 | 12 0:float32 1:int8 channels | 8 sparse | 7 0:int16 1:int16 | 6 inputs=2 | 5 keep_num_dims | 4 0:int8 1:int8 | 10 0:int8 1:int4 | 9 0:float32 1:int8 asymmetric_quantize_inputs | 3 0:float32 1:int8
+fully_connected 14 1:int2 | 13 0:int16 1:int4 | 12 0:float32 1:int8 channels | 8 sparse | 7
+  0:int16 1:int16 | 6 inputs=2 | 5 keep_num_dims | 4 0:int8 1:int8 | 10 0:int8 1:int4 | 9
+  0:float32 1:int8 asymmetric_quantize_inputs | 3 0:float32 1:int8
 batch_matmul 3 0:int16 | 2 0:int8 | 4 0:float32 1:int8 asymmetric_quantize_inputs
 embedding_lookup 4 1:int4 | 4 channels | 5 1:int2
 average_pool_2d 3 0:int16 | 2 0:int8
@@ -59,8 +64,10 @@ unpack 2 0:int8,uint8 | 3 0:bool | 4 0:int16 | 5 0:float16,bfloat16
 split 4 1:int16 | 3 1:int32 | 2 1:int8
 split_v 2 0:int8
 slice 8 0:float16 | 7 0:int4 | 6 0:uint32 | 5 rank>4 | 4 0:int16 | 2 0:int8
-strided_slice 8 offset | 7 0:uint32 | 6 ellipsis_mask | 6 new_axis_mask | 4 rank>4 | 3 0:bool | 2 0:int8
-transpose 9 0:float16 | 8 rank>6 | 8 0:bfloat16 | 7 0:int4 | 6 rank>5 | 5 0:int16 | 4 rank>4 | 3 0:bool | 2 0:int8
+strided_slice 8 offset | 7 0:uint32 | 6 ellipsis_mask | 6 new_axis_mask | 4 rank>4 | 3 0:bool | 2
+  0:int8
+transpose 9 0:float16 | 8 rank>6 | 8 0:bfloat16 | 7 0:int4 | 6 rank>5 | 5 0:int16 | 4 rank>4 | 3
+  0:bool | 2 0:int8
 tile 3 0:int8
 reverse_v2 3 0:int8 | 2 0:bool
 pad 5 0:bool | 4 rank>4 | 3 0:int16 | 2 0:int8
@@ -94,10 +101,14 @@ dynamic_update_slice 6 0:bfloat16 | 5 0:int4 | 4 0:int16 | 3 0:float16 | 2 2:int
 fake_quant 2 narrow_range
 quantize 5 0:uint4 | 5 o:uint4 | 4 0:int4 | 4 o:int4 | 2 o:int16
 dequantize 8 0:uint4 | 7 0:int2 | 6 0:int4 | 3 0:int16,float16 | 5 0:int8 channels | 2 0:int8
-cast 8 0:int2,uint4 | 8 o:int2,uint4 | 7 0:bfloat16 | 7 o:bfloat16 | 6 0:int4 | 5 0:float16,float64 | 5 o:float16,float64 | 4 0:uint16 | 4 o:uint16 | 3 0:int8 | 3 o:int8 | 2 0:uint32 | 2 o:uint32
+cast 8 0:int2,uint4 | 8 o:int2,uint4 | 7 0:bfloat16 | 7 o:bfloat16 | 6 0:int4 | 5
+  0:float16,float64 | 5 o:float16,float64 | 4 0:uint16 | 4 o:uint16 | 3 0:int8 | 3 o:int8 | 2
+  0:uint32 | 2 o:uint32
 svdf 3 0:int8 | 4 0:float32 1:int8 asymmetric_quantize_inputs | 2 0:float32 1:int8
-lstm 5 0:int16 2:int8 | 4 0:float32 2:int8 asymmetric_quantize_inputs | 3 0:float32 2:int8 | 2 kernel_type=BASIC
-unidirectional_sequence_lstm 5 0:int16 2:int8 | 4 diagonal_recurrent_tensors | 3 0:float32 2:int8 asymmetric_quantize_inputs | 2 0:float32 2:int8
+lstm 5 0:int16 2:int8 | 4 0:float32 2:int8 asymmetric_quantize_inputs | 3 0:float32 2:int8 | 2
+  kernel_type=BASIC
+unidirectional_sequence_lstm 5 0:int16 2:int8 | 4 diagonal_recurrent_tensors | 3 0:float32 2:int8
+  asymmetric_quantize_inputs | 2 0:float32 2:int8
 bidirectional_sequence_lstm 3 1:int8 asymmetric_quantize_inputs | 2 1:int8
 rnn 3 1:int8 asymmetric_quantize_inputs | 2 1:int8
 unidirectional_sequence_rnn 3 1:int8 asymmetric_quantize_inputs | 2 1:int8
@@ -143,8 +154,10 @@ def version_of(operator: Written) -> int:
     return 1
 
 
+@cache
 def _table(text: str) -> dict[str, str]:
-    return dict(line.split(" ", 1) for line in text.split("\n") if line)
+    rows = text.replace("\n  ", " ").splitlines()
+    return dict(row.split(" ", 1) for row in rows if row)
 
 
 def _holds(condition: str, operator: Written) -> bool:

@@ -32,6 +32,7 @@ class Net:
         self.inputs: list[onnx.ValueInfoProto] = []
         self.weights: list[onnx.TensorProto] = []
         self.count = 0
+        self.head = self.middle = ""  # values that a test asks for
 
     def input(self, *shape: int | str, dtype: int = FLOAT, name: str = "") -> str:
         name = name or f"x{len(self.inputs)}"
@@ -49,7 +50,9 @@ class Net:
     def ints(self, *numbers: int) -> str:
         return self.constant(list(numbers), np.int64)
 
-    def add(self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
+    def add(
+        self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any
+    ) -> Any:
         names = [f"v{self.count + i}" for i in range(outputs)]
         self.count += outputs
         self.nodes.append(helper.make_node(op, inputs, names, domain=domain, **attributes))
@@ -105,7 +108,9 @@ def evaluated(model: Model, feeds: Mapping[str, AnyArray]) -> list[AnyArray]:
     return found
 
 
-def feeds_of(model: Model, seed: int = 0, sizes: Mapping[str, int] | None = None) -> dict[str, AnyArray]:
+def feeds_of(
+    model: Model, seed: int = 0, sizes: Mapping[str, int] | None = None
+) -> dict[str, AnyArray]:
     """Random inputs."""
     chance = np.random.default_rng(seed)
     assert model.graph is not None
@@ -113,7 +118,9 @@ def feeds_of(model: Model, seed: int = 0, sizes: Mapping[str, int] | None = None
     for value in model.graph.graph.inputs:
         assert value.shape is not None
         assert value.dtype is not None
-        shape = [d if isinstance(d, int) else (sizes or {}).get(str(d.value), 2) for d in value.shape]
+        shape = [
+            d if isinstance(d, int) else (sizes or {}).get(str(d.value), 2) for d in value.shape
+        ]
         kind = value.dtype.numpy()
         feeds[str(value.name)] = (
             chance.normal(size=shape).astype(kind)

@@ -18,6 +18,7 @@ VERBS: dict[str, str] = {
     "convert": "Convert a model to another format, exactly or not at all.",
     "inspect": "Show what a model file holds.",
     "compare": "Compare two models tensor by tensor, whatever their formats.",
+    "lint": "Check an ONNX model against the rules of the runtime that it is meant for.",
     "formats": "List the installed formats, their profiles and options.",
 }
 """Verb to its line in the help; each is a module of this package with a `command`."""

@@ -44,6 +44,7 @@ class Format:
     - `lower(model: Model, decisions: Decisions, request: Request) -> Output`
     - `accepts(path: Path) -> bool`: whether a folder is a model of this format
     - `encodings() -> Mapping[str, Encoding]`: how its files store weights, by the format's own names
+    - of `lints`: `(path: Path) -> Sequence[Finding]`, see `formats.lint`
 
     Attributes:
         name: as on the command line: "gguf".
@@ -52,6 +53,7 @@ class Format:
         magic: (offset, bytes) of which one must match; empty = decided by suffix.
         lift, lower, profiles, accepts, encodings: see above; None where the format has none.
         options: of lift and lower.
+        lints: (name of what a model is checked for, "module:function").
         requires: importable modules that it needs beyond the core's, with what installs them.
         docs: where the format is specified.
     """
@@ -66,6 +68,7 @@ class Format:
     accepts: str | None = None
     encodings: str | None = None
     options: tuple[Option, ...] = ()
+    lints: tuple[tuple[str, str], ...] = ()
     requires: tuple[tuple[str, str], ...] = ()
     docs: str = ""
 

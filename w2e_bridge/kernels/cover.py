@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import onnx_ir as ir
 
@@ -16,12 +16,13 @@ REPEATABLE = frozenset({"Transpose", "Cast", "Constant", "Identity"})
 Step = Operation | ir.Node
 
 
-def cover(graph: ir.Graph, scope: Scope) -> list[Step]:
+def cover(graph: ir.Graph, scope: Scope, *, stay: Collection[str] = ()) -> list[Step]:
     """Read a graph, from its outputs to its inputs.
 
     Args:
         graph: canonical, in channels-last normal form, sorted.
         scope: its tensors and quantization.
+        stay: standard operators that are left as nodes.
 
     Returns:
         Operations in an order in which they can be computed; a node that no kind matches stands for
@@ -34,7 +35,7 @@ def cover(graph: ir.Graph, scope: Scope) -> list[Step]:
     for node in reversed(list(graph)):
         if node in done or not any(output in needed for output in node.outputs):
             continue
-        step = best(node, scope) or node
+        step = (None if root_of(node) in stay else best(node, scope)) or node
         made = step.outputs
         done.update(maker for value in made if (maker := value.producer()) is not None)
         needed.update(value for value in step.inputs if isinstance(value, ir.Value))

@@ -8,7 +8,7 @@ from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.graph.inspecting import given
 from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.convolution import HINTS, bias_type, reader_of, weights_shape
-from w2e_bridge.kernels.hints import keep
+from w2e_bridge.kernels.hints import keep, kept
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Operation
 from w2e_bridge.kernels.reading import extents, int32, number
@@ -16,6 +16,8 @@ from w2e_bridge.kernels.scope import Fused, Scope, attribute, fused, image
 from w2e_bridge.kernels.window import Window, options, spatial, window_in, window_of
 
 OHWI_TO_IOHW = (3, 0, 1, 2)
+PADDING: dict[str, str | bool] = {"padding": "VALID"}
+"""Where both paddings cut nothing off, runtimes still treat them differently: a hint says "SAME"."""
 
 Padding = tuple[tuple[int, ...], tuple[int, ...]]
 """ONNX's `pads` and `output_padding`."""
@@ -92,10 +94,9 @@ def padding_name(node: ir.Node, window: Window, x: ir.Value, y: ir.Value) -> str
         return None
     known = tuple(d for d in sizes if d is not None)
     target = tuple(d for d in outputs if d is not None)
-    for name in ("SAME", "VALID"):
-        if padding_for(window, name, known, target) == (pads, more):
-            return name
-    return None
+    fits = [n for n in ("VALID", "SAME") if padding_for(window, n, known, target) == (pads, more)]
+    hint = str(kept(node, PADDING)["padding"])
+    return hint if hint in fits else next(iter(fits), None)
 
 
 def _build(operation: Operation, builder: Builder) -> None:
@@ -105,7 +106,7 @@ def _build(operation: Operation, builder: Builder) -> None:
     turned = builder.node("Transpose", [builder.value(operation.input(1))], {"perm": OHWI_TO_IOHW})
     bias = [] if operation.input(3) is None else [builder.value(operation.input(3))]
     builder.channels_last("ConvTranspose", [x, turned, *bias], operation, attributes)
-    keep(operation, reader_of(turned), HINTS)
+    keep(operation, reader_of(turned), {**HINTS, **PADDING})
 
 
 def _match(root: ir.Node, scope: Scope) -> Operation | None:

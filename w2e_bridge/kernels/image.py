@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 import onnx_ir as ir
 
 from w2e_bridge.errors import UnsupportedError
@@ -50,12 +53,57 @@ def _said(sampling: Sampling) -> dict[str, bool]:
     }
 
 
-def _resize(operation: Operation, builder: Builder, attributes: dict[str, object]) -> None:
-    x, size = builder.value(operation.inputs[0]), builder.as_int64(operation.inputs[1], "size")
+def _resize(operation: Operation, builder: Builder, attributes: Mapping[str, object]) -> None:
+    x = builder.value(operation.inputs[0])
     first = builder.node("Transpose", [x], {"perm": TO_FIRST})
-    whole = {**attributes, "axes": [2, 3]}
-    made = builder.node("Resize", [first, None, None, size], whole)
+    target = target_of(operation, builder, first, (0, 3, *PLANE))
+    made = builder.node("Resize", [first, None, *target], attributes)
     builder.node("Transpose", [made], {"perm": TO_LAST}, outputs=operation.outputs)
+
+
+def target_of(
+    operation: Operation, builder: Builder, image: ir.Value, order: Sequence[int]
+) -> list[ir.Value | None]:
+    """The last two inputs of a Resize, `scales` and `sizes`, of which one is there.
+
+    The attribute `axes` would spare what isn't known of the rest, but ONNX Runtime (1.32) moves a Transpose
+    across a Resize as if there were none.
+
+    Args:
+        operation: has the size of the plane.
+        builder: takes the nodes.
+        image: the first input.
+        order: of the axes of a channels-last image in it; the plane's are the last two of them, or those
+            in the middle.
+    """
+    size = builder.array(operation.inputs[1])
+    shape = extents(operation.inputs[0])
+    if size is None:
+        wide = builder.as_int64(operation.inputs[1], "size")
+        rest = builder.node("Shape", [image], {"start": 0, "end": 2})
+        return [None, builder.node("Concat", [rest, wide], {"axis": 0})]
+    sizes = dict(zip(PLANE, (int(n) for n in size.reshape(-1)), strict=True))
+    whole = [None] * 4 if shape is None else [sizes.get(axis, shape[axis]) for axis in order]
+    known = [n for n in whole if n is not None]
+    if len(known) == 4:
+        return [None, builder.integers("sizes", known)]
+    scales = [scaling(None if shape is None else shape[a], sizes.get(a)) for a in order]
+    real = [n for n in scales if n is not None]
+    if len(real) == 4:
+        return [builder.reals("scales", real), None]
+    wide = builder.integers("size", list(sizes.values()))
+    rest = builder.node("Shape", [image], {"start": 0, "end": 2})
+    return [None, builder.node("Concat", [rest, wide], {"axis": 0})]
+
+
+def scaling(extent: int | None, size: int | None) -> float | None:
+    """A factor of float32 that takes an extent to a size, None where it is not known or there is none."""
+    if size is None:
+        return 1.0
+    if extent is None:
+        return None
+    factor = np.float32(size) / np.float32(extent)
+    return float(factor) if int(factor * np.float32(extent)) == size else None
 
 
 def _bilinear(operation: Operation, builder: Builder) -> None:
@@ -64,7 +112,7 @@ def _bilinear(operation: Operation, builder: Builder) -> None:
         raise UnsupportedError("resize_bilinear with both align_corners and half_pixel_centers")
     coordinates, _ = MODES[sampling]
     attributes = {"mode": "linear", "coordinate_transformation_mode": coordinates}
-    _resize(operation, builder, dict(attributes))
+    _resize(operation, builder, attributes)
 
 
 def _nearest(operation: Operation, builder: Builder) -> None:
@@ -87,7 +135,7 @@ def _nearest(operation: Operation, builder: Builder) -> None:
         "coordinate_transformation_mode": coordinates,
         "nearest_mode": rounding,
     }
-    _resize(operation, builder, dict(attributes))
+    _resize(operation, builder, attributes)
 
 
 def _standard(plane: list[int], sizes: list[int], sampling: Sampling) -> bool:
@@ -124,27 +172,44 @@ def _size(found: Image, scope: Scope) -> Operand:
     sizes = given(node, 3)
     if sizes is None:
         scales = scope.array(given(node, 2))
-        shape = extents(found.x)
         held = None if scales is None else dict(zip(chosen, scales.tolist(), strict=True))
-        return _scaled(held, shape)
+        return _scaled(held, extents(found.x))
     numbers = integers(sizes, scope)
     if numbers is None:
-        return scope.as_int32(sizes, "size") if chosen == [2, 3] else None
+        return _joined(node, scope)
     result = dict(zip(chosen, numbers, strict=True))
     return int32("size", [result[2], result[3]]) if {2, 3} <= set(result) else None
 
 
+def _joined(node: ir.Node, scope: Scope) -> Operand:
+    """The plane's size of `sizes` that begin with the batch and the channels of the image."""
+    joined = inside(node, 3, scope, "Concat")
+    rest = None if joined is None else inside(joined, 0, scope, "Shape")
+    if joined is None or rest is None or len(joined.inputs) != 2:
+        return None
+    if (number(rest, "start", 0), number(rest, "end", 4)) != (0, 2):
+        return None
+    return scope.as_int32(joined.inputs[1], "size") if rest.inputs[0] is node.inputs[0] else None
+
+
+def _joiners(node: ir.Node, scope: Scope) -> tuple[ir.Node, ...]:
+    """The nodes that `_joined` looks at."""
+    joined = inside(node, 3, scope, "Concat")
+    rest = None if joined is None else inside(joined, 0, scope, "Shape")
+    return () if joined is None or rest is None else (rest, joined)
+
+
 def _scaled(scales: dict[int, float] | None, shape: Extents | None) -> Operand:
-    """Scales that come to whole sizes."""
+    """Scales that come to the sizes that they are the quotients of."""
     if scales is None or shape is None or any(scales.get(axis, 1.0) != 1.0 for axis in (0, 1)):
         return None
     sizes = []
     for axis, last in ((2, 1), (3, 2)):
-        extent = shape[last]
-        size = None if extent is None else extent * scales.get(axis, 1.0)
-        if size is None or size != int(size):
+        extent, scale = shape[last], np.float32(scales.get(axis, 1.0))
+        size = None if extent is None else int(np.float32(extent) * scale)
+        if size is None or scaling(extent, size) != float(scale):
             return None
-        sizes.append(int(size))
+        sizes.append(size)
     return int32("size", sizes)
 
 
@@ -162,7 +227,13 @@ def _match_bilinear(root: ir.Node, scope: Scope) -> Operation | None:
     if sampling is None or size is None or not plain:
         return None
     inputs = (found.x, size)
-    return single("resize_bilinear", root, inputs, _said(sampling), found.nodes[:-1])
+    return single(
+        "resize_bilinear",
+        root,
+        inputs,
+        _said(sampling),
+        (*_joiners(found.node, scope), *found.nodes[:-1]),
+    )
 
 
 def _match_nearest(root: ir.Node, scope: Scope) -> Operation | None:
@@ -183,7 +254,13 @@ def _match_nearest(root: ir.Node, scope: Scope) -> Operation | None:
     if sampling is None or size is None:
         return None
     inputs = (found.x, size)
-    return single("resize_nearest_neighbor", root, inputs, _said(sampling), found.nodes[:-1])
+    return single(
+        "resize_nearest_neighbor",
+        root,
+        inputs,
+        _said(sampling),
+        (*_joiners(found.node, scope), *found.nodes[:-1]),
+    )
 
 
 def _same(pairs: list[tuple[int, int]], wanted: list[list[int] | None]) -> Sampling | None:

@@ -81,10 +81,16 @@ def metadata_of(states: Iterable[State]) -> dict[str, MetadataValue]:
     said: dict[str, MetadataValue] = {}
     for state in states:
         initial = state.initial
-        text = json.dumps(list(initial) if isinstance(initial, tuple) else initial)
+        whole = _whole(initial) if not isinstance(initial, tuple) else [_whole(n) for n in initial]
+        text = json.dumps(whole)
         said[f"{PREFIX}{state.input}.initial"] = text
         said[f"{PREFIX}{state.input}.output"] = state.output
     return said
+
+
+def _whole(number: int | float) -> int | float:
+    """The same number, without a point where there is nothing behind it."""
+    return int(number) if float(number).is_integer() else number
 
 
 def read_states(

@@ -10,7 +10,8 @@ from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.graph.inspecting import given
 from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.convolution import channels_of, weights_shape
-from w2e_bridge.kernels.deconvolution import padding_name, transposing_attributes
+from w2e_bridge.kernels.deconvolution import PADDING, padding_name, transposing_attributes
+from w2e_bridge.kernels.hints import keep
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Operand, Operation
 from w2e_bridge.kernels.reading import extents, int32, number
@@ -39,6 +40,8 @@ def _append(
     turned = builder.node("Transpose", [builder.value(inputs[1])], {"perm": TURNED})
     bias = [builder.value(operand) for operand in inputs[2:] if operand is not None]
     inner = builder.node(op, [first, turned, *bias], said)
+    if op == "ConvTranspose":
+        keep(operation, inner.producer(), PADDING)
     builder.last("Transpose", [inner], operation, {"perm": LAST})
 
 

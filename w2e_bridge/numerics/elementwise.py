@@ -72,11 +72,15 @@ def multiplier_of(real: float | np.floating) -> tuple[int, int]:
     return int(number), int(shift)
 
 
+def times(x: Codes, real: float | np.floating, *, up: bool = False) -> Codes:
+    """Numbers times a real one, as `fixed_point.multiply`."""
+    number, shift = quantize_multiplier(np.float64(real))
+    return multiply(x, number, shift, up=up)
+
+
 def _scaled(x: Codes, real: float | np.floating, left: int) -> Codes:
-    """x * 2**left times a real number of at most one."""
-    number, shift = multiplier_of(real)
-    high = doubling_high_multiply(x << left, np.int64(number))
-    return divide_by_power(high, -shift)
+    """Numbers times 2**left times a real number of at most one."""
+    return times(x << left, real)
 
 
 def addition_shift(kind: str) -> int:
@@ -96,7 +100,7 @@ def add(x: Codes, y: Codes, a: Affine, b: Affine, out: Affine, *, sign: int = 1)
     first, second, last = addition_scales(a, b, out)
     left = addition_shift(out.type)
     total = _scaled(a.centred(x), first, left) + sign * _scaled(b.centred(y), second, left)
-    return out.codes(multiply(total, *map(np.int64, multiplier_of(last))))
+    return out.codes(times(total, last))
 
 
 def add_once(x: Codes, y: Codes, a: Affine, b: Affine, out: Affine) -> Codes:
@@ -107,14 +111,14 @@ def add_once(x: Codes, y: Codes, a: Affine, b: Affine, out: Affine) -> Codes:
     """
     first, second, last = addition_scales(a, b, out)
     total = _scaled_once(a.centred(x), first) + _scaled_once(b.centred(y), second)
-    return out.codes(multiply(total, *map(np.int64, multiplier_of(last))))
+    return out.codes(times(total, last))
 
 
 def _scaled_once(x: Codes, real: float) -> Codes:
-    number, shift = multiplier_of(real)
-    left = addition_shift("int16") + shift
+    number, shift = quantize_multiplier(real)
+    left = addition_shift("int16") + int(shift)
     raised = x << left if left >= 0 else x >> -left
-    return doubling_high_multiply(raised, np.int64(number))
+    return doubling_high_multiply(raised, number)
 
 
 def add_xnnpack(x: Codes, y: Codes, a: Affine, b: Affine, out: Affine, *, sign: int = 1) -> Codes:
@@ -140,8 +144,7 @@ def product_scale(a: Affine, b: Affine, out: Affine) -> np.float32:
 def multiply_codes(x: Codes, y: Codes, a: Affine, b: Affine, out: Affine) -> Codes:
     """Multiplication of the reference kernels."""
     product = a.centred(x) * b.centred(y)
-    number, shift = multiplier_of(product_scale(a, b, out))
-    return out.codes(multiply(product, np.int64(number), np.int64(shift)))
+    return out.codes(times(product, product_scale(a, b, out)))
 
 
 def multiply_xnnpack(x: Codes, y: Codes, a: Affine, b: Affine, out: Affine) -> Codes:
@@ -164,7 +167,7 @@ def _reciprocal(x: Codes) -> tuple[Codes, Codes]:
     bits = np.floor(np.log2(x)).astype(np.int64)
     fraction = (x << (31 - bits)) - (1 << 31)
     half = (fraction + (2**31 - 1) + 1) >> 1
-    estimate = 1515870810 + doubling_high_multiply(half, np.int64(-1010580540))
+    estimate = 1515870810 + doubling_high_multiply(half, np.asarray(-1010580540))
     for _ in range(3):
         rest = (1 << 29) - doubling_high_multiply(half, estimate)
         step = np.clip(doubling_high_multiply(estimate, rest) << 2, -(2**31), 2**31 - 1)
@@ -181,20 +184,24 @@ def divide(x: Codes, y: Codes, a: Affine, b: Affine, out: Affine) -> Codes:
     # Sign bits in front of the first bit that differs from the sign (`CountLeadingSignBits`).
     used = np.where(top >= 0, top, -(top + 1))
     headroom = np.where(used == 0, 31, 30 - np.floor(np.log2(np.maximum(used, 1))).astype(np.int64))
-    number, shift = multiplier_of(a.scale / np.float32(b.scale * out.scale))
+    number, shift = quantize_multiplier(np.float64(a.scale / np.float32(b.scale * out.scale)))
     quotient = doubling_high_multiply(top << headroom, inverse)
     total = shift - exponent - headroom
-    high = doubling_high_multiply(quotient, np.int64(number))
+    high = doubling_high_multiply(quotient, number)
     result = out.codes(_divide_by_any_power(high, -total))
-    return np.where(known, result, out.codes(np.int64(0)))
+    return np.where(known, result, out.codes(np.zeros(1, np.int64)))
 
 
 def squared_difference(x: Codes, y: Codes, a: Affine, b: Affine, out: Affine) -> Codes:
     """(x - y)**2 of 8-bit codes."""
     twice = 2.0 * float(max(a.scale, b.scale))
     difference = difference_terms(x, a, twice) - difference_terms(y, b, twice)
-    number, shift = multiplier_of(twice * twice / float(np.float32(1 << 14) * out.scale))
-    return out.codes(multiply(difference * difference, np.int64(number), np.int64(shift)))
+    return out.codes(times(difference * difference, square_scale(twice, out)))
+
+
+def square_scale(twice: float, out: Affine) -> float:
+    """The real multiplier of a squared difference in 1/128 of `twice`."""
+    return twice * twice / float(np.float32(1 << 14) * out.scale)
 
 
 def difference_terms(x: Codes, a: Affine, twice: float) -> Codes:
@@ -204,12 +211,12 @@ def difference_terms(x: Codes, a: Affine, twice: float) -> Codes:
 
 def compared(x: Codes, a: Affine) -> Codes:
     """What comparisons compare: numbers scaled by their scale alone."""
-    number, shift = multiplier_of(a.scale)
+    number, shift = quantize_multiplier(np.float64(a.scale))
     raised = a.centred(x) << 8
-    return _divide_by_any_power(doubling_high_multiply(raised, np.int64(number)), np.int64(-shift))
+    return _divide_by_any_power(doubling_high_multiply(raised, number), -shift)
 
 
-def _divide_by_any_power(x: Codes, exponent: Codes | np.int64) -> Codes:
+def _divide_by_any_power(x: Codes, exponent: NDArray[np.integer]) -> Codes:
     """`divide_by_power` with what comes out of it on x86 for exponents below 0 and above 31.
 
     Comparisons pass them with scales of 1 and more, divisions with small quotients: gemmlowp's 64-bit
@@ -218,15 +225,14 @@ def _divide_by_any_power(x: Codes, exponent: Codes | np.int64) -> Codes:
     power = np.asarray(exponent, np.int64)
     wrong = (x >> (power & 31)) + (x >= 0)
     right = divide_by_power(x, np.clip(power, 0, 31))
-    return np.where((power < 0) | (power > 31), wrong, right)
+    return np.asarray(np.where((power < 0) | (power > 31), wrong, right))
 
 
 def rescale(
     x: Codes, a: Affine, out: Affine, real: float | np.floating, *, up: bool = False
 ) -> Codes:
     """Codes by a multiplier, then the output's zero point."""
-    number, shift = multiplier_of(real)
-    return out.codes(multiply(a.centred(x), np.int64(number), np.int64(shift), up=up))
+    return out.codes(times(a.centred(x), real, up=up))
 
 
 def requantize(x: Codes, a: Affine, out: Affine, *, up: bool = False) -> Codes:
@@ -249,12 +255,9 @@ def requantizable_by_xnnpack(a: Affine, out: Affine) -> bool:
 def leaky(x: Codes, a: Affine, out: Affine, alpha: float) -> Codes:
     """LEAKY_RELU of the reference kernels."""
     below, above = leaky_scales(a, out, alpha)
-    number, shift = multiplier_of(below)
     centred = a.centred(x)
-    lower = multiply(np.minimum(centred, 0), np.int64(abs(number)), np.int64(shift))
-    lower = -lower if number < 0 else lower
-    first, second = multiplier_of(above)
-    upper = multiply(np.maximum(centred, 0), np.int64(first), np.int64(second))
+    lower = times(np.minimum(centred, 0), abs(below)) * (-1 if below < 0 else 1)
+    upper = times(np.maximum(centred, 0), above)
     return out.codes(np.where(centred < 0, lower, upper))
 
 
@@ -284,10 +287,8 @@ def leakable_by_xnnpack(a: Affine, out: Affine, alpha: float) -> bool:
 def prelu(x: Codes, y: Codes, a: Affine, b: Affine, out: Affine) -> Codes:
     """PRELU of 8-bit codes; y are the slopes."""
     top, slope = np.broadcast_arrays(a.centred(x), b.centred(y))
-    number, shift = multiplier_of(a.scale / out.scale)
-    above = multiply(top, np.int64(number), np.int64(shift))
-    number, shift = multiplier_of(product_scale(a, b, out))
-    below = multiply(top * slope, np.int64(number), np.int64(shift))
+    above = times(top, a.scale / out.scale)
+    below = times(top * slope, product_scale(a, b, out))
     return out.codes(np.where(top >= 0, above, below))
 
 
@@ -300,4 +301,4 @@ def join_scaled(x: Codes, a: Affine, out: Affine) -> Codes:
     steps = np.asarray(x, np.float32) * scale + bias
     whole = np.trunc(steps)
     rounded = whole + np.trunc((steps - whole) * 2)
-    return np.clip(rounded.astype(np.int64) + out.zero, out.low, out.high)
+    return np.asarray(np.clip(rounded.astype(np.int64) + out.zero, out.low, out.high))

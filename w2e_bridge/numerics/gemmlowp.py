@@ -42,7 +42,8 @@ def clipped(raw: Raw, bits: int) -> Raw:
 def times(a: Raw | int, b: Raw | int, bits: int) -> Raw:
     """The product; integer bits add up."""
     product = np.asarray(a, np.int64) * np.asarray(b, np.int64)
-    return np.minimum((product + (1 << (bits - 2))) >> (bits - 1), (1 << (bits - 1)) - 1)
+    high: Raw = np.minimum((product + (1 << (bits - 2))) >> (bits - 1), (1 << (bits - 1)) - 1)
+    return high
 
 
 def rescaled(raw: Raw, exponent: int, bits: int) -> Raw:

@@ -193,6 +193,7 @@ def lowered(model: Model, *, reference: bool = False) -> tuple[bytes, Emitter]:
         work.functions[function.identifier()] = function
     store(work.graph, dict(model.tensors))
     domains = {node.domain for node in work.graph} | {""}
+    domains |= {node.domain for function in work.functions.values() for node in function}
     work.graph.opset_imports.clear()
     work.graph.opset_imports.update(
         {d: emitter.opsets.get(d, 1) for d in domains} | {"com.microsoft": 1}

@@ -59,6 +59,7 @@ def _rewritten(model: Model, *, last: bool) -> PassResult:
     for graph in list(work.graph.graphs()):
         scope = Scope(graph=graph, editor=editor, activations=activations, opset=opset, last=last)
         Rewriter(scope=scope, plan=Plan(scope=scope), values=Values(scope=scope)).run()
+    work.graph.graph.sort()  # its bodies too
     gone = before - _names(editor)
     kept = {name: found for name, found in activations.items() if name not in gone}
     tensors = in_order(work.graph, editor.tensors)

@@ -39,7 +39,7 @@ class Rewriter:
     values: Values
 
     def run(self) -> None:
-        """All nodes in order, then the outputs; what nothing reads goes."""
+        """All nodes in order, then the outputs; what nothing reads goes. The nodes are not sorted then."""
         following = self.plan.following()
         for node in list(self.scope.graph):
             if self.scope.alias(node.outputs[0]).root is not node.outputs[0]:
@@ -54,7 +54,6 @@ class Rewriter:
         self._outputs()
         self.scope.editor.drop(node for node in list(self.scope.graph) if _dead(node))
         self.values.finish()
-        self.scope.graph.sort()
 
     def _value(self, value: ir.Value) -> ir.Value:
         alias = self.scope.alias(value)

@@ -100,8 +100,11 @@ ROWS: Mapping[str, Row] = {
         inward=rules.unsqueeze_inward,
         remap=rules.unsqueeze_remap,
     ),
+    **_each(Row(data=None), "w2e::Atan2 w2e::FloorMod w2e::RightShift"),
+    "w2e::FakeQuant": Row(),
+    "w2e::ScaledSoftmax": Row(outward=rules.last_stays, inward=rules.last_stays),
 }
-"""Operators that follow, by name."""
+"""Operators that follow, by name; functions with their domain."""
 
 BOUND: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), (0,)),
@@ -116,7 +119,9 @@ BOUND: Mapping[str, tuple[int, ...]] = {
 
 def row_of(site: Site) -> Row | None:
     """The row of a node that may follow."""
-    return ROWS.get(site.node.op_type) if site.node.domain in STANDARD else None
+    node = site.node
+    standard = node.domain in STANDARD
+    return ROWS.get(node.op_type if standard else f"{node.domain}::{node.op_type}")
 
 
 def bound(site: Site) -> tuple[int, ...]:

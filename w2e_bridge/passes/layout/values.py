@@ -13,7 +13,7 @@ from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.parts import AnyArray
 from w2e_bridge.passes.layout.constants import narrowed, stripped, turned, widened
 from w2e_bridge.passes.layout.permutations import Perm, inverse, still, then, to_first, to_last
-from w2e_bridge.passes.layout.scopes import Scope, permuted
+from w2e_bridge.passes.layout.scopes import Scope, equal, permuted
 from w2e_bridge.passes.layout.site import dims, is_constant
 
 
@@ -32,14 +32,12 @@ class Values:
     Attributes:
         scope: the graph.
         held: of roots that were rewritten.
-        made: Transposes that were made.
         constants: permuted constants, by constant, rank and permutation.
         names: permuted constants, and the names that they get where those fall free.
     """
 
     scope: Scope
     held: dict[ir.Value, Held] = field(default_factory=dict)
-    made: dict[tuple[ir.Value, Perm, bool], ir.Value] = field(default_factory=dict)
     constants: dict[tuple[ir.Value, int, Perm], ir.Value] = field(default_factory=dict)
     names: dict[ir.Value, str] = field(default_factory=dict)
 
@@ -65,9 +63,6 @@ class Values:
 
     def bare(self, value: ir.Value, perm: Perm) -> ir.Value:
         """A Transpose for an operator that is bound to a layout: not quantized itself."""
-        for user, _ in value.uses():
-            if self._is_turn(user, perm) and name_of(user.outputs[0]) not in self.scope.activations:
-                return user.outputs[0]
         return self._transpose(value, perm, bare=True)
 
     def hold(self, root: ir.Value, twin: ir.Value, perm: Perm) -> None:
@@ -79,6 +74,7 @@ class Values:
             found = raised.quantization
             name = name_of(raised.value)
         self.held[root] = Held(value=twin, perm=perm)
+        self.scope.editor.taken.discard(name_of(twin))
         twin.type = root.type
         if shape is not None and root.shape is not None:
             twin.shape = ir.Shape([root.shape[axis] for axis in perm])
@@ -159,20 +155,26 @@ class Values:
         )
 
     def _transpose(self, value: ir.Value, perm: Perm, *, bare: bool) -> ir.Value:
-        own = self.quantization(value)
-        bare = bare and own is not None
-        found = self.made.get((value, perm, bare))
-        if found is not None:
-            return found
+        own = None if bare else self.quantization(value)
+        for user, _ in value.uses():
+            if self._is_turn(user, perm) and self._quantized_so(user.outputs[0], own, perm):
+                return user.outputs[0]
         made = ir.node("Transpose", [value], {"perm": list(perm)})
         output = made.outputs[0]
         self._settle(value, made, _name(name_of(value), perm))
         if value.shape is not None:
             output.shape = ir.Shape([value.shape[axis] for axis in perm])
-        if own is not None and not bare:
+        if own is not None:
             self.scope.activations[name_of(output)] = permuted(own, perm)
-        self.made[value, perm, bare] = output
         return output
+
+    def _quantized_so(
+        self, value: ir.Value, wanted: ActivationQuantization | None, perm: Perm
+    ) -> bool:
+        found = self.scope.activations.get(name_of(value))
+        if found is None or wanted is None:
+            return found is wanted
+        return equal(found, permuted(wanted, perm))
 
     def _settle(self, value: ir.Value, made: ir.Node, name: str) -> None:
         """Name a node that reads a value, and put it right behind that value's maker."""
@@ -276,5 +278,7 @@ def _name(name: str, perm: Perm) -> str:
     """The name of a Transpose."""
     rank = len(perm)
     orders = {to_last(rank): ".last", to_first(rank): ".first"} if rank > 2 else {}
-    base = next((name.removesuffix(s) for s in (".last", ".first", ".turned") if name.endswith(s)), name)
+    base = next(
+        (name.removesuffix(s) for s in (".last", ".first", ".turned") if name.endswith(s)), name
+    )
     return base + orders.get(perm, ".turned")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from w2e_bridge.kernels.window import Window, padding_attributes, window_attributes, window_of
 from w2e_onnx.lowering.litert.call import SHIFT, Call, Slot
@@ -142,8 +141,3 @@ def joined(call: Call, high: ir.Value, low: ir.Value) -> ir.Value:
     factor = call.literal(np.float64(256), "whole")
     upper = call.add("Mul", [call.cast(high, "float64"), factor])
     return call.add("Add", [upper, call.cast(low, "float64")])
-
-
-def repeated(numbers: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Numbers of channels in a shape that broadcasts; a single one stays as it is."""
-    return numbers if numbers.ndim == 0 else numbers.reshape(shape)

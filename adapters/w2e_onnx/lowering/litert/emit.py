@@ -59,16 +59,24 @@ class Emitter:
 
     def run(self) -> None:
         """Rewrite the graph."""
-        self.taken = {name_of(v) for v in (*self.graph.inputs, *self.graph.initializers.values())}
-        self.taken |= {name_of(o) for node in self.graph for o in node.outputs}
+        # Control flow needs this module; it is looked up when all is defined.
+        from w2e_onnx.lowering.litert.bodies import CONTROL, rewrite
+
+        graphs = [self.graph, *self.graph.subgraphs()]
+        self.taken |= {name_of(v) for g in graphs for v in (*g.inputs, *g.initializers.values())}
+        self.taken |= {name_of(o) for node in self.graph.all_nodes() for o in node.outputs}
         self.enter()
-        for step in cover(self.graph, self.scope):
-            if self.alias(step):
+        for step in cover(self.graph, self.scope, stay=CONTROL):
+            if self.alias(step) or rewrite(self, step):
                 continue
             operation = step if isinstance(step, Operation) else _single(step)
             if self.concerned(operation):
                 self.emit(operation)
         self.leave()
+        self.sort()
+
+    def sort(self) -> None:
+        """Put nodes, those of bodies too, in an order in which they can be computed."""
         self.graph.sort()
 
     def alias(self, step: Operation | ir.Node) -> bool:

@@ -80,6 +80,8 @@ def _operand(call: Call, slot: Slot | None, tensors: dict[str, Tensor], index: i
     source = call.operation.inputs[index]
     if isinstance(source, Constant):
         return source
+    if slot.numbers is not None:
+        return Constant(array=slot.numbers, name=f"operand_{index}")
     if slot.quantized is None:
         value = slot.value
         assert value is not None

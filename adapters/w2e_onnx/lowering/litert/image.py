@@ -22,7 +22,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from w2e_bridge.kernels.image import MODES, PLANE, sampling_of
+from w2e_bridge.kernels.image import MODES, PLANE, sampling_of, scaling
 from w2e_bridge.numerics.resizing import (
     Blend,
     Sampling,
@@ -153,9 +153,10 @@ def _mixed(
     pairs = zip((rows, columns), others, strict=True)
     standard = all(other is not None and blend.same(other) for blend, other in pairs)
     # At the border, Resize takes two halves of one pixel: a bit more along each axis.
-    whole = mode if standard and bits <= EXACT - 2 else ""
-    sizes = (plane[0][1], plane[1][1])
-    return Mix(call=call, blends=(rows, columns), dtype=dtype, mode=whole, sizes=sizes)
+    factors = tuple(factor for n, size in plane if (factor := scaling(n, size)) is not None)
+    direct = standard and bits <= EXACT - 2 and len(factors) == len(plane)
+    whole = mode if direct else ""
+    return Mix(call=call, blends=(rows, columns), dtype=dtype, mode=whole, factors=factors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,14 +168,14 @@ class Mix:
         blends: of rows and columns.
         dtype: "float32", "int32" or "int64"; the weights are fractions in the first, whole in the others.
         mode: coordinates with which ONNX's Resize has these very weights, "" where it hasn't.
-        sizes: of the result.
+        factors: of the plane's extents.
     """
 
     call: Call
     blends: tuple[Blend, Blend]
     dtype: str
     mode: str = ""
-    sizes: tuple[int, int] = (0, 0)
+    factors: tuple[float, ...] = ()
 
     @property
     def bits(self) -> int:
@@ -193,10 +194,9 @@ class Mix:
     def run(self, codes: ir.Value) -> ir.Value:
         """The sums."""
         if self.mode and self.bits:
-            sizes = self.call.constant("sizes", np.asarray(self.sizes, np.int64))
-            attributes = {"coordinate_transformation_mode": self.mode, "axes": PLANE}
-            attributes["mode"] = "linear"
-            return self.call.add("Resize", [codes, None, None, sizes], attributes)
+            scales = self.call.constant("factors", np.asarray([1, *self.factors, 1], np.float32))
+            attributes = {"mode": "linear", "coordinate_transformation_mode": self.mode}
+            return self.call.add("Resize", [codes, None, scales], attributes)
         value = codes
         for axis, blend in zip(PLANE, self.blends, strict=True):
             value = self.along(value, axis, blend)

@@ -1,12 +1,8 @@
 """FULLY_CONNECTED and BATCH_MATMUL of codes.
 
-Rules, each measured against ai-edge-litert 2.3.0 on x86 without a differing integer:
-
-- XNNPACK (default kernels where the delegate takes the node) as in `convolution`: QGemm.
-- other default kernels go through ruy: `numerics.fixed_point.multiply`, the second half up.
-- FULLY_CONNECTED's reference kernels, which are also the default ones of 16-bit activations with a bias
-  of 64 bits, scale in double precision and round halves away from zero.
-- BATCH_MATMUL's kernels are the same in both sets: `multiply`, of 16-bit codes `multiply_wide`.
+`scaling` says how the kernels round, with two exceptions: FULLY_CONNECTED's reference kernels, which are
+also the default ones of 16-bit activations with a bias of 64 bits, scale in double precision and round
+halves away from zero; and BATCH_MATMUL's own kernels are the same in both sets.
 """
 
 from __future__ import annotations
@@ -21,14 +17,8 @@ from w2e_bridge.numerics.fixed_point import quantize_multiplier
 from w2e_onnx.lowering.litert import accumulator as sums
 from w2e_onnx.lowering.litert import fixed_point
 from w2e_onnx.lowering.litert.call import MICROSOFT, Call, Slot
-from w2e_onnx.lowering.litert.convolution import (
-    check,
-    clipped,
-    finished,
-    multipliers,
-    narrow_bias,
-)
 from w2e_onnx.lowering.litert.rules import NotHere, Rule
+from w2e_onnx.lowering.litert.scaling import check, clipped, finished, multipliers
 
 NARROW_WEIGHTS = {"int4": 2, "int2": 4}
 """How many codes share a byte; XNNPACK wants whole bytes in a row."""
@@ -37,7 +27,7 @@ NARROW_WEIGHTS = {"int4": 2, "int2": 4}
 def fully_connected(call: Call) -> Sequence[ir.Value]:
     """The rule of FULLY_CONNECTED."""
     x, weights, bias = call.operand(0), call.operand(1), call.optional(2)
-    check(call, axis=0, symmetric=False)
+    check(call, (x, weights, bias), axis=0, symmetric=False)
     if weights.type not in ("int8", "uint8", "int4", "int2"):
         raise NotHere(f"weights of {weights.type}")
     rows = flattened(call, x, weights)
@@ -150,7 +140,8 @@ def _wide(call: Call, rows: ir.Value, x: Slot, weights: Slot, bias: Slot | None)
     sum_ = call.add("MatMul", [call.cast(rows, "float64"), turned])
     if bias is not None and bias.value is not None:
         sum_ = call.add("Add", [sum_, call.cast(bias.value, "float64")])
-    if call.reference or not narrow_bias(call, bias):
+    said = call.operation.text("quantized_bias_type", "FLOAT32")
+    if call.reference or said == "INT64" or (bias is not None and bias.type == "int64"):
         return _precise(call, sum_, x, weights)
     number, shift = quantize_multiplier(
         multipliers(x, weights, call.outputs[0], exact=_exact(weights))

@@ -61,17 +61,27 @@ def all_codes_16(call: Call) -> ir.Value:
     return call.cast(call.cast(call.add("Range", ends), "int16"), "int32")
 
 
-def interpolated(call: Call, table: NDArray[np.int16]) -> ir.Value:
-    """`numerics.lookup.interpolated` of a table of 513 codes, in the order of `by_codes_16`."""
-    half = STEPS // 2
-    base = np.roll(table[:-1], half)[:, None]
-    slope = np.roll(slopes(table), half)[:, None]
+def interpolated(call: Call, table: NDArray[np.int16], *, fixed: bool = False) -> ir.Value:
+    """`numerics.lookup.interpolated` of a table of 513 codes; computed at load.
+
+    Args:
+        call: whose body it is.
+        table: 513 codes.
+        fixed: whether it is the same in every call, and then in order, lowest code first; else it
+            depends on scales, and is in the order of `by_codes_16`.
+    """
+    half = 0 if fixed else STEPS // 2
+    base, slope = np.roll(table[:-1], half)[:, None], np.roll(slopes(table), half)[:, None]
+    start, step = (
+        call.literal(array, name) if fixed else call.constant(name, array)
+        for name, array in (("base", base), ("slope", slope))
+    )
     within = call.literal(np.arange(WIDTH, dtype=np.int32), "within")
-    risen = call.add("Mul", [call.cast(call.constant("slope", slope), "int32"), within])
+    risen = call.add("Mul", [call.cast(step, "int32"), within])
     # (risen + 64) >> 7 with a Div, which cuts off: of numbers above 0.
     lifted = call.add("Add", [risen, call.literal(np.int32((1 << 23) + 64), "lift")])
     moved = call.add("Div", [lifted, call.literal(np.int32(WIDTH), "width")])
     back = call.literal(np.int32(1 << 16), "back")
-    start = call.add("Sub", [call.cast(call.constant("base", base), "int32"), back])
-    codes = call.cast(call.add("Add", [moved, start]), "int16")
+    begun = call.add("Sub", [call.cast(start, "int32"), back])
+    codes = call.cast(call.add("Add", [moved, begun]), "int16")
     return call.add("Reshape", [codes, call.literal(np.asarray([-1], np.int64), "flat")])

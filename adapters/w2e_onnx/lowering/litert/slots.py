@@ -26,18 +26,15 @@ def slot_of(operand: Operand, scope: Scope, index: str) -> Slot | None:
     if operand is None:
         return None
     formal = ir.Value(name=f"x{index}")
-    if isinstance(operand, Constant):
-        dtype = str(operand.array.dtype)
-        return Slot(
-            type=dtype,
-            carried=dtype,
-            shape=operand.array.shape,
-            value=formal,
-            numbers=operand.array,
-        )
     tensor = scope.tensor(operand)
     if tensor is not None:
         return _constant(tensor, formal, index)
+    # Small constants of a graph (axes, strides) are kept in it.
+    numbers = operand.array if isinstance(operand, Constant) else scope.array(operand)
+    if numbers is not None:
+        dtype = str(numbers.dtype)
+        return Slot(type=dtype, carried=dtype, shape=numbers.shape, value=formal, numbers=numbers)
+    assert isinstance(operand, ir.Value)
     return _value(operand, scope, index, formal)
 
 

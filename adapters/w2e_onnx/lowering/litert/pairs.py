@@ -1,0 +1,191 @@
+"""Functions of one or two 8-bit codes: what a kernel computes for all of them, in as few nodes as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from w2e_bridge.numerics.elementwise import Affine, Codes
+from w2e_onnx.lowering.litert import fit
+from w2e_onnx.lowering.litert.call import MICROSOFT, SHIFT, Call, Slot
+from w2e_onnx.lowering.litert.lookup import look_up
+from w2e_onnx.lowering.litert.rules import NotHere
+
+EIGHT = ("int8", "uint8")
+
+RANK = 6
+"""The highest rank that XNNPACK takes."""
+
+Kernel = Callable[[Codes, Codes], Codes]
+
+
+def affine(slot: Slot) -> Affine:
+    """The one scale of an operand or output.
+
+    Raises:
+        NotHere: it has several, or none.
+    """
+    quantized = slot.quantized
+    if quantized is None or quantized.scale.size != 1:
+        raise NotHere("a value without one scale")
+    scale, zero = np.float32(quantized.scale.item()), int(quantized.zero_point.item())
+    return Affine(type=quantized.type, scale=scale, zero=zero)
+
+
+def types(call: Call, *allowed: str) -> str:
+    """The one type of all operands and outputs.
+
+    Raises:
+        NotHere: they have several, or one that isn't allowed.
+    """
+    found = {slot.type if slot.quantized is not None else "" for slot in call.slots()}
+    if len(found) != 1 or not found <= set(allowed):
+        raise NotHere(f"types {', '.join(sorted(found))}")
+    return found.pop()
+
+
+def low_ranks(call: Call) -> bool:
+    """Whether XNNPACK takes the ranks of all operands."""
+    shapes = [slot.shape for slot in call.slots()]
+    return all(shape is not None and len(shape) <= RANK for shape in shapes)
+
+
+def unsigned(call: Call, slot: Slot) -> ir.Value:
+    """An 8-bit operand as codes from 0 on, uint8."""
+    assert slot.value is not None
+    if slot.carried != "int8":
+        return slot.value
+    return call.add("BitwiseXor", [call.cast(slot.value, "uint8"), call.literal(np.uint8(SHIFT))])
+
+
+def zero_of(call: Call, slot: Slot) -> ir.Value:
+    """The zero point of such codes."""
+    assert slot.zero_point is not None
+    if slot.carried != "int8":
+        return slot.zero_point
+    found = affine(slot)
+    return call.constant("zero", np.asarray(found.zero - found.low, np.uint8))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Operand:
+    """An 8-bit operand.
+
+    Attributes:
+        slot: it.
+        affine: its scale.
+        codes: that it can have, from 0 on, lowest first.
+        places: of a constant, each element's place among them.
+    """
+
+    slot: Slot
+    affine: Affine
+    codes: NDArray[np.int64]
+    places: NDArray[np.int64] | None = None
+
+    @property
+    def zero(self) -> int:
+        """The zero point of codes from 0 on."""
+        return self.affine.zero - self.affine.low
+
+
+def operand(call: Call, index: int) -> Operand:
+    """An operand with the codes that it can have."""
+    slot = call.operand(index)
+    found = affine(slot)
+    if slot.tensor is None:
+        return Operand(slot=slot, affine=found, codes=np.arange(256))
+    codes, places = np.unique(slot.array().astype(np.int64) - found.low, return_inverse=True)
+    return Operand(slot=slot, affine=found, codes=codes, places=places.reshape(slot.array().shape))
+
+
+def tabled(kernel: Kernel, a: Operand, b: Operand, out: Affine) -> Codes:
+    """A kernel's results for all pairs, from 0 on: (codes of a, codes of b)."""
+    x, y = a.codes + a.affine.low, b.codes + b.affine.low
+    return kernel(x[:, None], y[None, :]) - out.low
+
+
+def binary(call: Call, a: Operand, b: Operand, table: Codes) -> ir.Value | None:
+    """A function of two codes of which one is known: a function of the other; else None."""
+    shape = call.outputs[0].shape
+    if b.codes.size == 1 and shape == a.slot.shape:
+        return unary(call, a, table[:, 0])
+    if a.codes.size == 1 and shape == b.slot.shape:
+        return unary(call, b, table[0])
+    return None
+
+
+def unary(call: Call, x: Operand, table: Codes) -> ir.Value:
+    """A function of one code.
+
+    Args:
+        call: whose body it is.
+        x: the operand.
+        table: codes from 0 on, one for each that the operand can have.
+    """
+    if table.size == 256:
+        # A constant's codes are few: ONNX Runtime computes what is said of it alone once.
+        codes = np.arange(256)
+        low, high = int(table.min()), int(table.max())
+        if np.array_equal(np.clip(codes, low, high), table):
+            return clip(call, unsigned(call, x.slot), low, high)
+        if not call.reference and call.outputs[0].carried == "uint8":
+            made = _straight(call, x, table, (low, high))
+            if made is not None:
+                return made
+    full = np.zeros(256, np.int64)
+    full[x.codes] = table
+    return look(call, full, call.cast(unsigned(call, x.slot), "int32"), x.slot)
+
+
+def look(call: Call, table: Codes, index: ir.Value, like: Slot) -> ir.Value:
+    """Codes from 0 on out of a table, as they travel."""
+    output = call.outputs[0]
+    carried, low = output.carried, int(np.iinfo(output.type).min) + output.shift
+    held = call.constant("table", (table + low).astype(carried))
+    return look_up(call, held, index, like)
+
+
+def _straight(call: Call, x: Operand, table: Codes, ends: tuple[int, int]) -> ir.Value | None:
+    out = affine(call.outputs[0])
+    slopes = fit.rectifier(table, x.zero, out.zero - out.low)
+    if slopes is None:
+        return None
+    inputs = [
+        unsigned(call, x.slot),
+        call.constant("scale", np.asarray(slopes.scale)),
+        zero_of(call, x.slot),
+        call.literal(np.float32(1), "one"),
+        call.outputs[0].zero_point,
+    ]
+    alpha = {"alpha": float(slopes.alpha)}
+    return clip(call, call.add("QLinearLeakyRelu", inputs, alpha, domain=MICROSOFT), *ends)
+
+
+def clip(call: Call, codes: ir.Value, low: int, high: int) -> ir.Value:
+    """Codes (uint8) between two ends."""
+    if (low, high) == (0, 255):
+        return codes
+    ends = [
+        call.constant(name, np.asarray(end, np.uint8))
+        for name, end in (("low", low), ("high", high))
+    ]
+    return call.add("Clip", [codes, *ends])
+
+
+def look_up_pair(call: Call, a: Operand, b: Operand, table: Codes) -> ir.Value:
+    """A function of two codes, out of a table (codes of a, codes of b)."""
+    if b.places is not None:
+        # Only the columns that there are.
+        offset = call.constant("offset", (b.places * 256).astype(np.int32))
+    else:
+        wide = call.cast(unsigned(call, b.slot), "int32")
+        offset = call.add("Mul", [wide, call.literal(np.int32(256), "columns")])
+    full = np.zeros((b.codes.size, 256), np.int64)
+    full[:, a.codes] = table.T
+    index = call.add("Add", [call.cast(unsigned(call, a.slot), "int32"), offset])
+    return look(call, full.reshape(-1), index, call.outputs[0])
