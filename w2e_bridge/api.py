@@ -149,7 +149,7 @@ def lower(model: Model, wishes: Wishes, progress: Progress | None = None) -> Rep
     place = _destination(wishes, source, target)
     profile = _profile(target, wishes.profile)
     values = resolve(target, "lower", wishes.options, profile.options)
-    request = Request(profile=profile.name, options=values, stem=place.stem)
+    request = Request(profile=profile.name, options=values, stem=place.stem, budget=wishes.budget)
     plan = _plan(model, target, profile, request)
     report = replace(plan.report(), source=source.name or source.resolve().name, target=target.name)
     try:

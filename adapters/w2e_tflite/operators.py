@@ -77,7 +77,8 @@ def lift_graph(lifted: Lifted, index: int, inside: tuple[int, ...] = ()) -> Fini
 
 def _read(work: Subgraph) -> Finished:
     inputs = dict.fromkeys(work.record.integers("inputs"))
-    work.graph.inputs.extend(work.made(index) for index in inputs)
+    for index in inputs:
+        _given(work, index)
     for operator in work.record.records("operators"):
         _operator(work, operator)
     numbers = work.record.integers("outputs")
@@ -91,6 +92,15 @@ def _read(work: Subgraph) -> Finished:
         inputs={index: name_of(work.known[index]) for index in inputs},
         outputs={index: name_of(value) for index, value in ends},
     )
+
+
+def _given(work: Subgraph, index: int) -> None:
+    try:
+        work.graph.inputs.append(work.made(index))
+    except UnsupportedError as reason:
+        refusal = Refusal(kind="input", tensor=work.name(index), reason=str(reason))
+        work.lifted.refused.append(refusal)
+        work.known[index] = ir.Value(name=work.lifted.names.free("refused"))
 
 
 def _public(work: Subgraph, index: int) -> ir.Value:

@@ -63,11 +63,11 @@ def scales_of(tensor: Tensor) -> Scales | None:
     if encoding.scale is None:
         return None
     shape = tensor.shape or (1,)
-    said = zip(padded(encoding.block, len(shape)), shape, strict=True)
-    extents = [WHOLE if extent >= size else extent for extent, size in said]
+    said = padded(encoding.block, len(shape))
+    if said[-1] not in (WHOLE, 1):
+        return _blocks(tensor, list(said))
+    extents = [WHOLE if e >= size else e for e, size in zip(said, shape, strict=True)]
     along = [axis for axis, extent in enumerate(extents) if extent != WHOLE]
-    if extents[-1] not in (WHOLE, 1):
-        return _blocks(tensor, extents)
     if len(along) > 1 or any(extents[axis] != 1 for axis in along):
         raise _unsayable(tensor)
     axis = along[0] if along else 0

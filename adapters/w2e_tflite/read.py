@@ -131,12 +131,14 @@ def _refusal(path: str, refused: Sequence[Refusal]) -> str:
         groups.setdefault((item.kind, item.reason), []).append(item.tensor)
     shown = [_group(*key, tensors) for key, tensors in list(groups.items())[:_SHOWN]]
     more = f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
-    return f"{path}: operators that can't be converted: {'; '.join(shown)}{more}"
+    return f"{path}: can't be converted: {'; '.join(shown)}{more}"
 
 
 def _group(kind: str, reason: str, tensors: list[str]) -> str:
     custom = kind.startswith("custom:")
     name = f"custom operator {kind.removeprefix('custom:')}" if custom else kind.upper()
+    if kind == "input":
+        return f"input '{tensors[0]}': {reason}"
     times = f" ×{len(tensors)}" if len(tensors) > 1 else ""
     return f"{name}{times} (makes '{tensors[0]}'{': ' if reason else ''}{reason})"
 

@@ -171,7 +171,7 @@ BidirectionalSequenceRNNOptions time_major:bool fused_activation_function:Activa
   merge_outputs:bool asymmetric_quantize_inputs:bool
 FullyConnectedOptions fused_activation_function:ActivationFunctionType
   weights_format:FullyConnectedOptionsWeightsFormat=DEFAULT keep_num_dims:bool
-  asymmetric_quantize_inputs:bool quantized_bias_type:TensorType
+  asymmetric_quantize_inputs:bool quantized_bias_type:TensorType quant_spec:[u8]
 SoftmaxOptions beta:f32
 ConcatenationOptions axis:i32 fused_activation_function:ActivationFunctionType
 AddOptions fused_activation_function:ActivationFunctionType pot_scale_int16:bool=1

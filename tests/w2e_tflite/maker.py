@@ -16,6 +16,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import ArrayLike, NDArray
+
 from w2e_tflite.schema import options_of, union_of
 
 Array = NDArray[Any]
@@ -24,11 +25,11 @@ NUMPY = {
     "float32": np.float32, "float16": np.float16, "float64": np.float64, "int8": np.int8,
     "uint8": np.uint8, "int16": np.int16, "uint16": np.uint16, "int32": np.int32, "uint32": np.uint32,
     "int64": np.int64, "uint64": np.uint64, "bool": np.bool_, "int4": np.int8, "int2": np.int8,
-    "resource": np.int32,
+    "resource": np.int32, "bfloat16": np.uint16,
 }  # fmt: skip
 PER_BYTE = {"int4": 2, "int2": 4}
 RAISED = {
-    "SOFTMAX": 4, "FULLY_CONNECTED": 12, "CONV_2D": 8, "DEPTHWISE_CONV_2D": 7, "DEQUANTIZE": 6,
+    "SOFTMAX": 4, "FULLY_CONNECTED": 12, "CONV_2D": 8, "DEPTHWISE_CONV_2D": 6, "DEQUANTIZE": 6,
     "MUL": 7, "LOGISTIC": 3, "TANH": 3, "TRANSPOSE_CONV": 5, "BATCH_MATMUL": 4, "QUANTIZE": 4,
     "TRANSPOSE": 7, "UNIDIRECTIONAL_SEQUENCE_LSTM": 4, "SVDF": 4,
 }  # fmt: skip
@@ -70,7 +71,10 @@ def const(name: str, data: ArrayLike, dtype: str = "", **more: Any) -> Spec:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Op:
-    """An operator: builtin name or "custom:NAME", its operands (None = left out) and options."""
+    """An operator: builtin name or "custom:NAME", its operands (None = left out) and options.
+
+    Its version is that of `RAISED`, if not said: some kernels look at it (sparse FULLY_CONNECTED: 8).
+    """
 
     builtin: str
     inputs: Sequence[Spec | None]
@@ -78,6 +82,7 @@ class Op:
     options: Mapping[str, object] = field(default_factory=dict)
     custom: bytes = b""
     intermediates: Sequence[Spec] = ()
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,14 +195,15 @@ def _tensor(spec: Spec, model: Any) -> Any:
 
 def packed(spec: Spec) -> NDArray[np.uint8]:
     """The bytes of a constant; codes of 4 and 2 bits share bytes, the first in the low bits."""
-    flat = np.asarray(spec.data).astype(NUMPY[spec.dtype]).reshape(-1)
+    flat: Array = np.asarray(spec.data).astype(NUMPY[spec.dtype]).reshape(-1)
     per = PER_BYTE.get(spec.dtype)
     if per is None:
         return np.frombuffer(flat.tobytes(), np.uint8)
     bits = 8 // per
     codes = np.pad(flat.view(np.uint8) & ((1 << bits) - 1), (0, -flat.size % per)).reshape(-1, per)
     shifts = np.arange(per, dtype=np.uint8) * np.uint8(bits)
-    return np.bitwise_or.reduce(codes << shifts, axis=1).astype(np.uint8)
+    joined: NDArray[np.uint8] = np.bitwise_or.reduce(codes << shifts, axis=1).astype(np.uint8)
+    return joined
 
 
 def _buffer(model: Any, data: NDArray[np.uint8]) -> int:
@@ -209,10 +215,12 @@ def _buffer(model: Any, data: NDArray[np.uint8]) -> int:
 
 def _operator(op: Op, place: Any, model: Any, codes: dict[str, int]) -> Any:
     made = schema.OperatorT()
-    if op.builtin not in codes:
-        codes[op.builtin] = len(model.operatorCodes)
-        model.operatorCodes.append(_code(op.builtin))
-    made.opcodeIndex = codes[op.builtin]
+    version = op.version or RAISED.get(op.builtin, 1)
+    key = f"{op.builtin} {version}"
+    if key not in codes:
+        codes[key] = len(model.operatorCodes)
+        model.operatorCodes.append(_code(op.builtin, version))
+    made.opcodeIndex = codes[key]
     made.inputs = [place(spec) for spec in op.inputs]
     made.outputs = [place(spec) for spec in op.outputs]
     made.intermediates = [place(spec) for spec in op.intermediates] or None
@@ -234,13 +242,13 @@ def _operator(op: Op, place: Any, model: Any, codes: dict[str, int]) -> Any:
     return made
 
 
-def _code(builtin: str) -> Any:
+def _code(builtin: str, version: int) -> Any:
     code = schema.OperatorCodeT()
     custom = builtin.startswith("custom:")
     number = getattr(schema.BuiltinOperator, "CUSTOM" if custom else builtin)
     code.builtinCode, code.deprecatedBuiltinCode = number, min(number, 127)
     code.customCode = builtin.removeprefix("custom:") if custom else None
-    code.version = RAISED.get(builtin, 1)
+    code.version = version
     return code
 
 

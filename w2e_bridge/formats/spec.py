@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from w2e_bridge.loss import Budget
+
 LFS_POINTER = b"version https://git-lfs"
 """How the text file begins that stands in for a file which git-lfs has not fetched."""
 
@@ -81,8 +83,10 @@ class Request:
         profile: name of the target's profile.
         options: values of the target's own options, defaults filled in.
         stem: stem of the output's file names.
+        budget: the worst that is accepted: decides between new codes and floats where neither is exact.
     """
 
     profile: str
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     stem: str = "model"
+    budget: Budget = field(default_factory=Budget)

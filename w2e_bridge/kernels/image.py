@@ -21,7 +21,7 @@ from w2e_bridge.kernels.reading import (
     number,
     rank_of,
     text,
-)  # fmt: skip
+)
 from w2e_bridge.kernels.scope import Image, Scope, image
 from w2e_bridge.kernels.shape import single
 from w2e_bridge.numerics.resizing import Sampling, nearest, nearest_of_onnx

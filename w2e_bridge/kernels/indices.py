@@ -17,7 +17,7 @@ from w2e_bridge.kernels.reading import (
     number,
     positive,
     rank_of,
-)  # fmt: skip
+)
 from w2e_bridge.kernels.scope import Scope, attribute
 from w2e_bridge.kernels.shape import INT32, INT64, single
 

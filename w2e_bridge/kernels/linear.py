@@ -9,20 +9,17 @@ import onnx_ir as ir
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.graph.inspecting import given, is_weight
 from w2e_bridge.kernels.build import Builder
-from w2e_bridge.kernels.convolution import bias_type, weights_shape
+from w2e_bridge.kernels.convolution import HINTS, bias_type, weights_shape
 from w2e_bridge.kernels.hints import keep, kept
+from w2e_bridge.kernels.hybrid import ASYMMETRIC, is_dynamic
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Operand, Operation
 from w2e_bridge.kernels.reading import extents, integers, number, rank_of
 from w2e_bridge.kernels.scope import Scope, attribute, fused
 
-HINTS: dict[str, str | bool] = {
-    "quantized_bias_type": "FLOAT32",
-    "asymmetric_quantize_inputs": False,
-}
 FLAT_HINTS: dict[str, str | bool] = {**HINTS, "keep_num_dims": False}
 """Of a matrix, where keeping the dimensions makes no difference."""
-PRODUCT_HINTS: dict[str, str | bool] = {"asymmetric_quantize_inputs": False, "kind": ""}
+PRODUCT_HINTS: dict[str, str | bool] = {"kind": ""}
 """A product with a constant matrix is read as fully connected, unless the hint says its kind."""
 
 
@@ -71,6 +68,14 @@ def _maker_before(operation: Operation, op: str) -> ir.Node | None:
     return node
 
 
+def asymmetric(x: Operand, scope: Scope) -> bool:
+    """Whether a value that a kernel rounds at run time gets a zero point."""
+    quantization = scope.quantization(x) if isinstance(x, ir.Value) else None
+    return (
+        quantization is not None and is_dynamic(quantization) and quantization.narrow_range is False
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Product:
     """A product that may be fully connected: its node, operands and the nodes around."""
@@ -91,6 +96,7 @@ def _match(root: ir.Node, scope: Scope) -> Operation | None:
         hints = kept(found.node, FLAT_HINTS)
         hints |= bias_type(found.node, found.x, found.bias, scope)
         hints["keep_num_dims"] = found.keeps or bool(hints["keep_num_dims"])
+        hints[ASYMMETRIC] = asymmetric(found.x, scope)
         return Operation(
             kind="fully_connected",
             inputs=(found.x, found.weights, *([] if found.bias is None else [found.bias])),
@@ -188,7 +194,6 @@ def _match_batch(root: ir.Node, scope: Scope) -> Operation | None:
             return None
         turned.append(adjoint)
         operands.append(value)
-    said = kept(root, PRODUCT_HINTS)
     return Operation(
         kind="batch_matmul",
         inputs=tuple(operands),
@@ -196,7 +201,7 @@ def _match_batch(root: ir.Node, scope: Scope) -> Operation | None:
         attributes={
             "adj_x": turned[0],
             "adj_y": turned[1],
-            "asymmetric_quantize_inputs": said["asymmetric_quantize_inputs"],
+            ASYMMETRIC: asymmetric(operands[0], scope),
         },
         nodes=(*nodes, root),
     )

@@ -25,7 +25,7 @@ from w2e_bridge.kernels.reading import (
     positive,
     rank_of,
     text,
-)  # fmt: skip
+)
 from w2e_bridge.kernels.scope import Scope
 from w2e_bridge.kernels.shape import single
 

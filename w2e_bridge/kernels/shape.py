@@ -26,7 +26,7 @@ from w2e_bridge.kernels.reading import (
     parameter,
     positive,
     rank_of,
-)  # fmt: skip
+)
 from w2e_bridge.kernels.scope import Scope, attribute
 
 INT32, INT64 = {"to": int(ir.DataType.INT32)}, {"to": int(ir.DataType.INT64)}

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.graph.functions import Body
 from w2e_bridge.graph.inspecting import given
+from w2e_bridge.kernels.bounds import sliced
 from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Operation
@@ -22,10 +23,9 @@ from w2e_bridge.kernels.reading import (
     parameter,
     positive,
     rank_of,
-)  # fmt: skip
+)
 from w2e_bridge.kernels.scope import Scope, attribute
 from w2e_bridge.kernels.shape import single
-from w2e_bridge.kernels.strided import sliced
 
 UPDATE = "DynamicUpdateSlice"
 

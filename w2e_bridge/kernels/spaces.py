@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.graph.inspecting import given
+from w2e_bridge.kernels.bounds import sliced
 from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Operation
@@ -17,7 +18,6 @@ from w2e_bridge.kernels.padding import unpadded
 from w2e_bridge.kernels.reading import extents, inside, int32, integers, number, text
 from w2e_bridge.kernels.scope import Match, Scope, attribute, image
 from w2e_bridge.kernels.shape import single
-from w2e_bridge.kernels.strided import sliced
 
 
 def _to_space(operation: Operation, builder: Builder) -> None:

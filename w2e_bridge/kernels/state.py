@@ -88,7 +88,7 @@ def metadata_of(states: Iterable[State]) -> dict[str, MetadataValue]:
     return said
 
 
-def _whole(number: int | float) -> int | float:
+def _whole(number: float) -> int | float:
     """The same number, without a point where there is nothing behind it."""
     return int(number) if float(number).is_integer() else number
 

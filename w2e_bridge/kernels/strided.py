@@ -1,9 +1,4 @@
-"""Slices with strides and masks, and the reversal of axes, which ONNX says as a Slice too.
-
-Masks: tensorflow/lite/kernels/strided_slice.cc and kernels/internal/strided_slice_logic.h. A bit of
-`begin_mask` or `end_mask` stands for the bound of the whole axis, of `shrink_axis_mask` for one index whose
-axis vanishes, of `new_axis_mask` for an axis of extent 1, of `ellipsis_mask` for as many axes as are left.
-"""
+"""Slices with strides and masks, and the reversal of axes, which ONNX says as a Slice too."""
 
 from __future__ import annotations
 
@@ -15,6 +10,7 @@ import onnx_ir as ir
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.graph.functions import Body
 from w2e_bridge.graph.inspecting import given
+from w2e_bridge.kernels.bounds import MASKS, WHOLE, Plan, Row, fixed, masks_of, planned, sliced
 from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Attribute, Operand, Operation
@@ -25,11 +21,10 @@ from w2e_bridge.kernels.reading import (
     INT64_MIN,
     inside,
     int32,
-    integers,
     parameter,
     positive,
     rank_of,
-)  # fmt: skip
+)
 from w2e_bridge.kernels.scope import Scope, attribute
 from w2e_bridge.kernels.shape import single
 
@@ -39,88 +34,24 @@ DYNAMIC = "StridedSlice"
 """The function of domain `w2e` for bounds that are computed at run time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A strided slice without masks.
-
-    Attributes:
-        source: for each axis of the input the index among `begin`, `end` and `strides`, None where it is
-            whole.
-        shrunk: axes of the input that vanish.
-        new: axes of the output that are new.
-    """
-
-    source: tuple[int | None, ...]
-    shrunk: tuple[int, ...]
-    new: tuple[int, ...]
-
-
-def planned(rank: int, count: int, masks: Mapping[str, int]) -> Plan:
-    """What each index of `begin` says about the axes of an input.
-
-    Args:
-        rank: of the input.
-        count: length of `begin`.
-        masks: the four that matter, by name.
-
-    Raises:
-        UnsupportedError: more indices than axes.
-    """
-    source: list[int | None] = []
-    shrunk, new, shown = [], [], 0
-    newer = sum(1 for i in range(count) if _bit(masks, "new_axis_mask", i, masks))
-    spared = rank - (count - newer) + (1 if masks["ellipsis_mask"] else 0)
-    for i in range(count):
-        if masks["ellipsis_mask"] >> i & 1:
-            source += [None] * spared
-            shown += spared
-        elif masks["new_axis_mask"] >> i & 1:
-            new.append(shown)
-            shown += 1
-        elif masks["shrink_axis_mask"] >> i & 1:
-            shrunk.append(len(source))
-            source.append(i)
-        else:
-            source.append(i)
-            shown += 1
-    if len(source) > rank:
-        raise UnsupportedError(f"a strided slice of {len(source)} axes where there are {rank}")
-    return Plan(
-        source=(*source, *(None,) * (rank - len(source))), shrunk=tuple(shrunk), new=tuple(new)
-    )
-
-
-def _bit(masks: Mapping[str, int], name: str, index: int, of: Mapping[str, int]) -> bool:
-    """Whether a bit counts: an ellipsis hides what else is said of it."""
-    return bool(masks[name] >> index & 1) and not of["ellipsis_mask"] >> index & 1
-
-
-MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
-
-
 def _build(operation: Operation, builder: Builder) -> None:
-    x, begin, end, strides = operation.inputs
+    x, _, _, strides = operation.inputs
     value = builder.value(x)
-    masks = {name: operation.integer(name) for name in MASKS}
-    steps = builder.array(strides)
-    rank = rank_of(value)
+    steps, rank = builder.array(strides), rank_of(value)
     if rank is None:
         raise UnsupportedError("a strided slice of a value of unknown rank")
     if steps is None:
         raise UnsupportedError("a strided slice with strides computed at run time")
-    plan = planned(rank, steps.size, masks)
-    first, last = builder.array(begin), builder.array(end)
-    step = [int(n) for n in steps.reshape(-1)]
-    bounds: Sequence[ir.Value] | None
-    if first is not None and last is not None:
-        ends = [int(n) for n in last.reshape(-1)]
-        starts = [int(n) for n in first.reshape(-1)]
-        if operation.integer("offset"):
-            ends = [s + e for s, e in zip(starts, ends, strict=True)]
-        bounds = _fixed(builder, plan, masks, (starts, ends, step))
-        pieces = _Pieces(op="Slice", domain="", inputs=[value, *bounds], attributes={})
+    plan = planned(rank, steps.size, masks_of(operation))
+    rows = fixed(operation, builder, plan)
+    if rows is None:
+        pieces = _dynamic(operation, builder, masks_of(operation))
     else:
-        pieces = _dynamic(operation, builder, masks)
+        # A Slice needs an axis to be read as one.
+        named = [(s, e, a, t) for a, (s, e, t) in (rows or {0: WHOLE}).items()]
+        columns = zip(("starts", "ends", "axes", "steps"), zip(*named, strict=True), strict=True)
+        bounds = [builder.integers(name, list(column)) for name, column in columns]
+        pieces = _Pieces(op="Slice", domain="", inputs=[value, *bounds], attributes={})
     _finish(operation, builder, pieces, plan)
 
 
@@ -140,48 +71,16 @@ def _finish(operation: Operation, builder: Builder, piece: _Pieces, plan: Plan) 
     after += [("Unsqueeze", plan.new)] if plan.new else []
     whole = operation.outputs
     value = builder.node(
-        piece.op, piece.inputs, piece.attributes,
-        outputs=None if after else whole, domain=piece.domain,
-    )  # fmt: skip
+        piece.op,
+        piece.inputs,
+        piece.attributes,
+        outputs=None if after else whole,
+        domain=piece.domain,
+    )
     for number, (op, axes) in enumerate(after):
         inputs = [value, builder.integers("axes", axes)]
         last = number == len(after) - 1
         value = builder.node(op, inputs, outputs=whole if last else None)
-
-
-Numbers = tuple[Sequence[int], Sequence[int], Sequence[int]]
-
-
-def _fixed(
-    builder: Builder, plan: Plan, masks: Mapping[str, int], numbers: Numbers
-) -> list[ir.Value]:
-    """Starts, ends, axes and steps of a Slice of constant bounds."""
-    rows = []
-    for axis, i in enumerate(plan.source):
-        if i is None:
-            continue
-        row = _bounds(i, axis in plan.shrunk, masks, numbers)
-        if row != (0, INT64_MAX, 1):
-            rows.append((row[0], row[1], axis, row[2]))
-    columns = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
-    if not rows:  # a Slice needs at least one axis to be read as one
-        columns = [(0,), (INT64_MAX,), (0,), (1,)]
-    names = ("starts", "ends", "axes", "steps")
-    return [builder.integers(n, list(c)) for n, c in zip(names, columns, strict=True)]
-
-
-def _bounds(
-    i: int, shrunk: bool, masks: Mapping[str, int], numbers: Numbers
-) -> tuple[int, int, int]:
-    starts, ends, steps = numbers
-    start, end, step = starts[i], ends[i], steps[i]
-    if shrunk:
-        return start, INT64_MAX if start == -1 else start + 1, 1
-    if masks["begin_mask"] >> i & 1:
-        start = 0 if step > 0 else INT64_MAX
-    if masks["end_mask"] >> i & 1:
-        end = INT64_MAX if step > 0 else INT64_MIN
-    return start, end, step
 
 
 def _dynamic(operation: Operation, builder: Builder, masks: Mapping[str, int]) -> _Pieces:
@@ -219,11 +118,10 @@ def strided_slice() -> ir.Function:
     tail = body.add("Where", [forward, high, low], "tail")
     starts = body.add("Where", [_flags(body, "begin_mask"), head, first], "starts")
     ends = body.add("Where", [_flags(body, "end_mask"), tail, last], "ends")
-    is_last = body.add("Equal", [first, body.integer(-1, "minus_one")], "is_last")
-    next_one = body.add("Add", [first, one], "next_one")
+    is_last = body.add("Equal", [starts, body.integer(-1, "minus_one")], "is_last")
+    next_one = body.add("Add", [starts, one], "next_one")
     after = body.add("Where", [is_last, high, next_one], "after")
     shrunk = _flags(body, "shrink_axis_mask")
-    starts = body.add("Where", [shrunk, first, starts], "chosen_starts")
     ends = body.add("Where", [shrunk, after, ends], "chosen_ends")
     step = body.add("Where", [shrunk, one, step], "chosen_steps")
     count = body.add("Size", [step], "count")
@@ -309,7 +207,7 @@ def _said(node: ir.Node, scope: Scope, changed: Mapping[str, list[int]]) -> Said
 def _encoded(
     x: ir.Value | None,
     rank: int,
-    rows: Mapping[int, tuple[int, int, int]],
+    rows: Mapping[int, Row],
     shrunk: set[int],
     new: set[int],
 ) -> Said:
@@ -327,7 +225,7 @@ def _encoded(
         while shown in new:
             say(0, 0, 1, new_axis_mask=True)
             shown += 1
-        start, end, step = rows.get(axis, (0, INT64_MAX, 1))
+        start, end, step = rows.get(axis, WHOLE)
         if axis in shrunk:
             say(start, start + 1, 1, shrink_axis_mask=True)
             continue
@@ -344,29 +242,12 @@ def _encoded(
     return (x, *operands), dict(masks)
 
 
-def _one(row: tuple[int, int, int] | None) -> bool:
+def _one(row: Row | None) -> bool:
     """Whether a row of bounds is one index."""
     if row is None:
         return False
     start, end, step = row
     return step == 1 and (end == start + 1 or (start == -1 and end > INT32_MAX))
-
-
-def sliced(node: ir.Node, scope: Scope) -> dict[int, tuple[int, int, int]] | None:
-    """(start, end, step) of the axes of a Slice; None where they are computed."""
-    starts = parameter(node, 1, "starts", scope)
-    ends = parameter(node, 2, "ends", scope)
-    if starts is None or ends is None:
-        return None
-    axes: list[int] | None = list(range(len(starts)))
-    if given(node, 3) is not None or "axes" in node.attributes:
-        axes = parameter(node, 3, "axes", scope)
-    steps: list[int] | None = [1] * len(starts)
-    if given(node, 4) is not None:
-        steps = integers(given(node, 4), scope)
-    if axes is None or steps is None or not len(starts) == len(ends) == len(axes) == len(steps):
-        return None
-    return {a: (s, e, t) for a, s, e, t in zip(axes, starts, ends, steps, strict=True)}
 
 
 def _reverse(operation: Operation, builder: Builder) -> None:

@@ -21,6 +21,7 @@ from w2e_bridge.ir.tensor import ComputedStorage, Tensor
 from w2e_bridge.loss import Grade, TensorLoss
 from w2e_bridge.negotiation.decision import Decision, Decisions
 from w2e_bridge.negotiation.profile import Form, Profile, Role, stored_bits
+from w2e_bridge.negotiation.requantize import Requantized, target_of
 from w2e_bridge.negotiation.rewrites import Step, Unreachable, path
 from w2e_bridge.negotiation.roles import roles_of
 
@@ -58,17 +59,56 @@ def negotiate(model: Model, profile: Profile, request: Request) -> Decisions:
 
     @cache  # a model has many tensors of few kinds
     def choose(encoding: Encoding, used: frozenset[Role], columns: int) -> _Candidate | str:
-        return _best(encoding, [form for form in forms if used <= form.roles], columns)
+        return _best(encoding, _for(forms, used), columns)
 
     decisions: dict[str, Decision] = {}
     for name, tensor in model.tensors.items():
         if name not in roles:
             continue
         best = choose(tensor.encoding, roles[name], tensor.columns)
+        if not isinstance(best, str) and not _holds(tensor, best):
+            best = "a negative scale whose codes have no negative"
+        if isinstance(best, str) or best.grade is Grade.FLOAT:
+            anew = _anew(tensor, _for(forms, roles[name]), request, best)
+            if anew is not None:
+                decisions[name] = replace(anew, roles=roles[name])
+                continue
         if isinstance(best, str):
             raise UnsupportedError(f"{profile.title} can't hold '{name}' ({tensor.label}): {best}")
         decisions[name] = _decision(tensor, roles[name], best)
     return decisions
+
+
+def _for(forms: tuple[Form, ...], used: frozenset[Role]) -> list[Form]:
+    return [form for form in forms if used <= form.roles]
+
+
+def _anew(
+    tensor: Tensor, forms: list[Form], request: Request, best: _Candidate | str
+) -> Decision | None:
+    """New codes, where the user accepts them, or accepts no floats either so that they are the lesser loss."""
+    if not request.budget.accepts(Grade.REQUANTIZED) and request.budget.allow_float:
+        return None
+    for form in forms:
+        encoding = target_of(form, tensor.columns, len(tensor.shape))
+        if encoding is None or tensor.encoding.plain:
+            continue
+        made = Requantized(tensor=tensor, encoding=encoding)
+        error = made.error()
+        why = best if isinstance(best, str) else best.reason.removeprefix("stored as float32: ")
+        row = TensorLoss(
+            name=tensor.name,
+            source_encoding=tensor.label,
+            encoding=f"{form.name}: {encoding}",
+            grade=Grade.REQUANTIZED,
+            max_error_steps=error.steps,
+            max_abs_error=error.largest,
+            reason=f"{why}; {error}",
+        )
+        return Decision(
+            tensor=made.result, source=tensor.encoding, form=form, roles=frozenset(), loss=row
+        )
+    return None
 
 
 def _of(profile: Profile, model: Model) -> tuple[Form, ...]:
@@ -166,6 +206,19 @@ def _rewritten(tensor: Tensor, candidate: _Candidate) -> Tensor:
         return tensor
     compute = _composed(tensor.storage.parts, tuple(step.apply for step in candidate.steps))
     return replace(tensor, encoding=candidate.encoding, storage=ComputedStorage(compute=compute))
+
+
+def _holds(tensor: Tensor, candidate: _Candidate) -> bool:
+    """Whether steps that depend on the numbers are exact for these."""
+    if all(step.holds is None for step in candidate.steps):
+        return True
+    for _, _, parts in tensor.chunks():
+        now = parts
+        for step in candidate.steps:
+            if step.holds is not None and not step.holds(now):
+                return False
+            now = step.apply(now)
+    return True
 
 
 def _composed(

@@ -59,6 +59,10 @@ class Form:
             (GGUF types); a source in the same layout is copied.
         encoding: the one encoding that it holds, as it is; then the fields from `codes` on are moot.
         anything: holds every encoding as it is (the canonical file).
+        positive: whether its scales have to be above 0.
+        requantize: whether new codes may be made for it, where no exact way leads to it and the user
+            accepts that: symmetric, in its blocks or one scale for each index of the first axis.
+        per_tensor: one scale for a whole tensor.
         numerics: for models whose rounding is one of these only, and then such forms only; empty = any.
     """
 
@@ -74,6 +78,9 @@ class Form:
     layout: str | None = None
     encoding: Encoding | None = None
     anything: bool = False
+    positive: bool = False
+    requantize: bool = False
+    per_tensor: bool = False
     numerics: frozenset[str] = frozenset()
 
     @property

@@ -2,8 +2,8 @@
 
 Each is a function from the encoding so far and the form to a `Step`, or None where the encoding is
 already as the form wants it. What can't be reached raises `Unreachable` with the reason. A step's
-precondition is decided from the types alone (nothing of the weights is read), so planning costs no
-I/O: every step here returns the same float32 for every code, scale and offset there can be.
+precondition is decided from the types alone where that is possible, so that planning costs no I/O; a
+step that depends on the numbers says so (`Step.holds`), and they are looked at before it is taken.
 """
 
 from __future__ import annotations
@@ -42,11 +42,13 @@ class Step:
         name: for the report.
         after: the encoding that results.
         apply: the arrays of some rows before to those after.
+        holds: whether it is exact for the arrays of some rows; None where it is for all there can be.
     """
 
     name: str
     after: Encoding
     apply: Callable[[Parts], Parts]
+    holds: Callable[[Parts], bool] | None = None
 
 
 Rewrite = Callable[[Encoding, Form], Step | None]
@@ -260,6 +262,42 @@ def _added(codes: AnyArray, amount: int, dtype: np.dtype[np.generic]) -> AnyArra
     return (codes.astype(np.int64) + amount).astype(dtype)
 
 
+def positive_scales(encoding: Encoding, form: Form) -> Step | None:
+    """Scales above 0: a negative one turns its sign and that of its codes, one of 0 becomes 1 over zeros.
+
+    Exact where the codes' range holds both signs of every code: (-q) * (-s) is q * s bit for bit, but for
+    the sign of a zero.
+    """
+    codes, scale = encoding.codes, encoding.scale
+    if not form.positive or scale is None or encoding.offset is not None:
+        return None
+    if not isinstance(codes, Integer) or not isinstance(form.codes, Integer) or not codes.signed:
+        return None
+    lowest = codes.low if -codes.low > form.codes.high else None
+
+    def holds(parts: Parts) -> bool:
+        assert parts.scale is not None
+        numbers = parts.scale.codes
+        if not np.isfinite(numbers).all():
+            return False
+        if lowest is None or not (numbers < 0).any():
+            return True
+        width = -(-parts.codes.shape[-1] // numbers.shape[-1])
+        turned = np.repeat(numbers < 0, width, axis=-1)[:, : parts.codes.shape[-1]]
+        return not (turned & (parts.codes == lowest)).any()
+
+    def apply(parts: Parts) -> Parts:
+        assert parts.scale is not None
+        numbers = parts.scale.codes
+        sign = np.sign(numbers).astype(np.int8)
+        width = -(-parts.codes.shape[-1] // numbers.shape[-1])
+        spread = np.repeat(sign, width, axis=-1)[:, : parts.codes.shape[-1]]
+        kept = np.where(numbers == 0, np.ones((), numbers.dtype), np.abs(numbers))
+        return replace(parts, codes=parts.codes * spread, scale=Parts(codes=kept))
+
+    return Step(name="scales above 0", after=encoding, apply=apply, holds=holds)
+
+
 def split_blocks(encoding: Encoding, form: Form) -> Step | None:
     """Blocks to the largest extent that the form permits: a scale repeated is the same scale."""
     if not form.blocks or encoding.scale is None:
@@ -324,6 +362,8 @@ REWRITES: tuple[Rewrite, ...] = (
     fold_offset,
     # Blocks before zero points, so that these are written out once, for the final blocks.
     split_blocks,
+    # Before codes are widened: which of them have a negative depends on what they were.
+    positive_scales,
     shift_codes,
     say_zero_point,
 )

@@ -21,6 +21,9 @@ from w2e_bridge.numerics.fixed_point import (
 
 Codes = NDArray[np.int64]
 
+COMPARED = 8
+"""Bits by which comparisons raise numbers before they scale them."""
+
 LANES = 16
 """Codes that the default kernels for ARM, which x86 runs too, take at a time; the last few are computed alone."""
 
@@ -60,6 +63,15 @@ class Affine:
     def codes(self, numbers: NDArray[np.integer]) -> Codes:
         """Numbers without zero point as codes, the nearest where they lie outside."""
         return np.clip(np.asarray(numbers, np.int64) + self.zero, self.low, self.high)
+
+    def between(self, low: float, high: float) -> tuple[int, int]:
+        """The codes of two real numbers, halves away from zero (`QuantizedReluX`), and all between."""
+        ends = []
+        for end in (low, high):
+            steps = np.float64(np.float32(end) / self.scale)
+            rounded = np.copysign(np.floor(np.abs(steps) + 0.5), steps)
+            ends.append(int(np.clip(rounded + self.zero, self.low, self.high)))
+        return ends[0], ends[1]
 
     def same(self, other: Affine) -> bool:
         """Whether codes mean the same."""
@@ -212,7 +224,7 @@ def difference_terms(x: Codes, a: Affine, twice: float) -> Codes:
 def compared(x: Codes, a: Affine) -> Codes:
     """What comparisons compare: numbers scaled by their scale alone."""
     number, shift = quantize_multiplier(np.float64(a.scale))
-    raised = a.centred(x) << 8
+    raised = a.centred(x) << COMPARED
     return _divide_by_any_power(doubling_high_multiply(raised, number), -shift)
 
 

@@ -24,7 +24,9 @@ from w2e_bridge.numerics.fixed_point import (
 )
 from w2e_onnx.lowering.litert import fit, whole
 from w2e_onnx.lowering.litert.call import MICROSOFT, Call, Slot
+from w2e_onnx.lowering.litert.fixed_point import NUDGE
 from w2e_onnx.lowering.litert.lookup import elements
+from w2e_onnx.lowering.litert.moving import moved, travelling
 from w2e_onnx.lowering.litert.pairs import (
     EIGHT,
     Operand,
@@ -34,9 +36,9 @@ from w2e_onnx.lowering.litert.pairs import (
     look_up_pair,
     low_ranks,
     operand,
+    same,
     tabled,
     types,
-    unsigned,
     zero_of,
 )  # fmt: skip
 from w2e_onnx.lowering.litert.rules import NotHere, Rule
@@ -57,7 +59,7 @@ def _addition(call: Call) -> Sequence[ir.Value]:
     a, b, out = affine(call.operand(0)), affine(call.operand(1)), affine(call.outputs[0])
     sign = SIGN[call.operation.kind]
     if kind == "int16" and _by_shifts(call, a, b, out):
-        raise NotHere("16-bit codes with scales that are powers of two")
+        return [_shifted_sum(call, a, b, out)]
     if kind == "int16" or call.reference:
         return [_sum(call, a, b, out)]
     first, second = operand(call, 0), operand(call, 1)
@@ -102,13 +104,36 @@ def _linear(
     inputs: list[ir.Value | None] = []
     for x, scale, name in ((a, scales[0], "first"), (b, scales[1], "second")):
         said = one if scale == 1 else call.constant(name, np.asarray(scale))
-        inputs += [unsigned(call, x.slot), said, zero_of(call, x.slot)]
+        inputs += [travelling(call, x.slot), said, zero_of(call, x.slot)]
     return call.add(op, [*inputs, one, call.outputs[0].zero_point], domain=MICROSOFT)
 
 
 def _by_shifts(call: Call, a: Affine, b: Affine, out: Affine) -> bool:
     powers = all(log2_of(float(x.scale)) is not None for x in (a, b, out))
     return powers and bool(call.operation.integer("pot_scale_int16"))
+
+
+def _shifted_sum(call: Call, a: Affine, b: Affine, out: Affine) -> ir.Value:
+    """Scales that are powers of two: one operand has the output's, the other is shifted right."""
+    base = log2_of(float(out.scale)) or 0
+    terms = []
+    for index, x in enumerate((a, b)):
+        shift = (log2_of(float(x.scale)) or 0) - base
+        value = call.cast(_given(call, index), "float64")
+        if shift > 0:
+            raise NotHere("an operand with a larger scale than the sum")
+        if shift:
+            factor = np.asarray(np.ldexp(NUDGE, shift))
+            value = call.add("Round", [call.add("Mul", [value, call.constant("shift", factor)])])
+        terms.append(value)
+    total = call.add("Add" if call.operation.kind == "add" else "Sub", terms)
+    return whole.finish(call, total, call.outputs[0], *ends(call, out))
+
+
+def _given(call: Call, index: int) -> ir.Value:
+    value = call.operand(index).value
+    assert value is not None
+    return value
 
 
 def _sum(call: Call, a: Affine, b: Affine, out: Affine) -> ir.Value:
@@ -206,7 +231,7 @@ def _square_of_reals(call: Call, a: Operand, b: Operand, twice: float) -> ir.Val
     differences = np.arange(1, most + 1)
     wanted = out.codes(elementwise.times(differences**2, elementwise.square_scale(twice, out)))
     real = differences.astype(np.float32)
-    scale = fit.divisor(real * real, wanted - out.zero)
+    scale = fit.divisor(real * real, wanted - out.zero, out.high - out.zero)
     lines = [_line(x, twice) for x in (a, b)]
     if scale is None or None in lines:
         return None
@@ -234,21 +259,11 @@ def _on_line(call: Call, x: Operand, line: tuple[np.float32, ...] | None) -> ir.
     return made
 
 
-def _extreme(op: str) -> Rule:
+def _extreme(call: Call) -> Sequence[ir.Value]:
     """MAXIMUM and MINIMUM look at codes only: that is right where all values have one scale."""
-
-    def rule(call: Call) -> Sequence[ir.Value]:
-        kind = types(call, *EIGHT, "int16")
-        found = [affine(slot) for slot in call.slots()]
-        if any(not x.same(found[0]) for x in found):
-            raise NotHere("scales that differ")
-        if kind != "int16":
-            return [call.add(op, [unsigned(call, call.operand(i)) for i in range(2)])]
-        values = [call.operand(i).value for i in range(2)]
-        wide = [call.cast(value, "int32") for value in values if value is not None]
-        return [call.cast(call.add(op, wide), "int16")]
-
-    return rule
+    types(call, *EIGHT, "int16")
+    same(call)
+    return moved(call, widened=True)
 
 
 RULES: dict[str, Rule] = {
@@ -257,6 +272,6 @@ RULES: dict[str, Rule] = {
     "mul": _multiplication,
     "div": _division,
     "squared_difference": _squared_difference,
-    "maximum": _extreme("Max"),
-    "minimum": _extreme("Min"),
+    "maximum": _extreme,
+    "minimum": _extreme,
 }

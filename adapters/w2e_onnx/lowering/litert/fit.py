@@ -137,10 +137,12 @@ class Slopes:
     Attributes:
         scale: of the numbers above, with an output scale of 1.
         alpha: factor of that below.
+        bounded: whether results beyond the table's ends have to be cut off.
     """
 
     scale: np.float32
     alpha: np.float32
+    bounded: bool = False
 
 
 def rectifier(table: Table, zero: int, out_zero: int) -> Slopes | None:
@@ -159,12 +161,12 @@ def rectifier(table: Table, zero: int, out_zero: int) -> Slopes | None:
     for span, alpha in ((both, 1.0), (above, 0.0), (above, None)):
         scale = np.float32(_middle(*span))
         slope = alpha if alpha is not None or scale == 0 else _middle(*below) / np.float64(scale)
-        found = Slopes(scale=scale, alpha=np.float32(slope or 0.0))
-        real = codes.astype(np.float32) * found.scale
-        real = np.where(real >= 0, real, found.alpha * real)
+        factor = np.float32(slope or 0.0)
+        real = codes.astype(np.float32) * scale
+        real = np.where(real >= 0, real, factor * real)
         got = np.clip(np.rint(np.clip(real, -(2.0**20), 2.0**20)) + out_zero, 0, 255)
         if np.array_equal(np.clip(got, low, high), table):
-            return found
+            return Slopes(scale=scale, alpha=factor, bounded=not np.array_equal(got, table))
     return None
 
 
@@ -210,13 +212,18 @@ def rounded_line(x: NDArray[np.int64], high: Table, shift: int) -> tuple[np.floa
     return (scale, last) if right else None
 
 
-def divisor(numbers: Reals, wanted: Table) -> np.float32 | None:
-    """The scale with which QuantizeLinear makes the wanted codes (no zero point) of numbers above 0."""
-    high = int(wanted.max())
-    upper = np.where(wanted == wanted.min(), np.inf, numbers / np.maximum(wanted - 0.5, 0.25)).min()
-    lower = np.where(wanted == high, -np.inf, numbers / (wanted + 0.5)).max()
+def divisor(numbers: Reals, wanted: Table, most: int) -> np.float32 | None:
+    """The scale with which QuantizeLinear makes the wanted codes of numbers above 0.
+
+    Args:
+        numbers: of any size.
+        wanted: codes minus zero point.
+        most: the greatest of them that there is.
+    """
+    upper = np.where(wanted == 0, np.inf, numbers / np.maximum(wanted - 0.5, 0.5)).min()
+    lower = np.where(wanted == most, 0, numbers / (wanted + 0.5)).max()
     found = np.float32(_middle(float(lower), float(upper)))
     if not found > 0:
         return None
-    got = np.clip(np.rint(numbers / found), wanted.min(), high)
+    got = np.minimum(np.rint(numbers / found), most)
     return found if np.array_equal(got, wanted) else None

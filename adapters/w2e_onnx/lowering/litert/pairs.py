@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from w2e_bridge.numerics.elementwise import Affine, Codes
 from w2e_onnx.lowering.litert import fit
-from w2e_onnx.lowering.litert.call import MICROSOFT, SHIFT, Call, Slot
+from w2e_onnx.lowering.litert.call import MICROSOFT, Call, Slot
 from w2e_onnx.lowering.litert.lookup import look_up
+from w2e_onnx.lowering.litert.moving import travelling
 from w2e_onnx.lowering.litert.rules import NotHere
 
 EIGHT = ("int8", "uint8")
@@ -48,22 +49,25 @@ def types(call: Call, *allowed: str) -> str:
     return found.pop()
 
 
+def same(call: Call) -> None:
+    """Refuse operands or outputs of different scales, which kernels that only look at codes mix up.
+
+    Raises:
+        NotHere: there are some.
+    """
+    found = [affine(slot) for slot in call.slots() if slot.quantized is not None]
+    if any(not x.same(found[0]) or x.type != found[0].type for x in found):
+        raise NotHere("scales that differ")
+
+
 def low_ranks(call: Call) -> bool:
     """Whether XNNPACK takes the ranks of all operands."""
     shapes = [slot.shape for slot in call.slots()]
     return all(shape is not None and len(shape) <= RANK for shape in shapes)
 
 
-def unsigned(call: Call, slot: Slot) -> ir.Value:
-    """An 8-bit operand as codes from 0 on, uint8."""
-    assert slot.value is not None
-    if slot.carried != "int8":
-        return slot.value
-    return call.add("BitwiseXor", [call.cast(slot.value, "uint8"), call.literal(np.uint8(SHIFT))])
-
-
 def zero_of(call: Call, slot: Slot) -> ir.Value:
-    """The zero point of such codes."""
+    """The zero point of an 8-bit operand's codes from 0 on."""
     assert slot.zero_point is not None
     if slot.carried != "int8":
         return slot.zero_point
@@ -132,14 +136,14 @@ def unary(call: Call, x: Operand, table: Codes) -> ir.Value:
         codes = np.arange(256)
         low, high = int(table.min()), int(table.max())
         if np.array_equal(np.clip(codes, low, high), table):
-            return clip(call, unsigned(call, x.slot), low, high)
+            return clip(call, travelling(call, x.slot), low, high)
         if not call.reference and call.outputs[0].carried == "uint8":
             made = _straight(call, x, table, (low, high))
             if made is not None:
                 return made
     full = np.zeros(256, np.int64)
     full[x.codes] = table
-    return look(call, full, call.cast(unsigned(call, x.slot), "int32"), x.slot)
+    return look(call, full, call.cast(travelling(call, x.slot), "int32"), x.slot)
 
 
 def look(call: Call, table: Codes, index: ir.Value, like: Slot) -> ir.Value:
@@ -156,14 +160,15 @@ def _straight(call: Call, x: Operand, table: Codes, ends: tuple[int, int]) -> ir
     if slopes is None:
         return None
     inputs = [
-        unsigned(call, x.slot),
+        travelling(call, x.slot),
         call.constant("scale", np.asarray(slopes.scale)),
         zero_of(call, x.slot),
         call.literal(np.float32(1), "one"),
         call.outputs[0].zero_point,
     ]
     alpha = {"alpha": float(slopes.alpha)}
-    return clip(call, call.add("QLinearLeakyRelu", inputs, alpha, domain=MICROSOFT), *ends)
+    made = call.add("QLinearLeakyRelu", inputs, alpha, domain=MICROSOFT)
+    return clip(call, made, *ends) if slopes.bounded else made
 
 
 def clip(call: Call, codes: ir.Value, low: int, high: int) -> ir.Value:
@@ -183,9 +188,9 @@ def look_up_pair(call: Call, a: Operand, b: Operand, table: Codes) -> ir.Value:
         # Only the columns that there are.
         offset = call.constant("offset", (b.places * 256).astype(np.int32))
     else:
-        wide = call.cast(unsigned(call, b.slot), "int32")
+        wide = call.cast(travelling(call, b.slot), "int32")
         offset = call.add("Mul", [wide, call.literal(np.int32(256), "columns")])
     full = np.zeros((b.codes.size, 256), np.int64)
     full[:, a.codes] = table.T
-    index = call.add("Add", [call.cast(unsigned(call, a.slot), "int32"), offset])
+    index = call.add("Add", [call.cast(travelling(call, a.slot), "int32"), offset])
     return look(call, full.reshape(-1), index, call.outputs[0])

@@ -1,0 +1,147 @@
+"""New codes from decoded values, where no exact way leads to a form: symmetric, a scale for each channel or block.
+
+The scale of a channel or block is its largest magnitude over the largest code, rounded once to float32; a
+code is the value over the scale, rounded half to even. A channel of zeros has scale 1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2e_bridge.ir.codes import Integer
+from w2e_bridge.ir.encoding import WHOLE, Encoding
+from w2e_bridge.ir.parts import Parts
+from w2e_bridge.ir.tensor import ComputedStorage, Tensor
+from w2e_bridge.negotiation.profile import Form
+
+BLOCK = 32
+"""Weights in a new block, where a form has blocks of it: fine enough for 4 bits, as ggml's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Error:
+    """How far new codes are from the values that they stand for.
+
+    Attributes:
+        steps: the largest distance, in steps of its own scale.
+        largest: the largest distance.
+        rms: root of the mean square.
+        snr: signal over noise in decibels.
+    """
+
+    steps: float
+    largest: float
+    rms: float
+    snr: float
+
+    def __str__(self) -> str:
+        return f"max {self.largest:.3g}, RMS {self.rms:.3g}, SNR {self.snr:.1f} dB"
+
+
+def target_of(form: Form, columns: int, rank: int) -> Encoding | None:
+    """What a form would hold of new codes, None where new codes are not for it."""
+    if not form.requantize or not isinstance(form.codes, Integer) or form.scale is None:
+        return None
+    blocks = [b for b in form.blocks if b and columns % b == 0]
+    if blocks:
+        extents: tuple[int, ...] = (BLOCK if BLOCK in blocks else blocks[0],)
+    elif form.blocks:
+        return None
+    elif form.per_tensor or rank < 2:
+        extents = (WHOLE,) * max(rank, 1)
+    else:
+        extents = (1, *(WHOLE,) * (rank - 1))
+    return Encoding(codes=form.codes, block=extents, scale=form.scale)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Requantized:
+    """A tensor in new codes.
+
+    Attributes:
+        tensor: the source.
+        encoding: of `target_of`.
+    """
+
+    tensor: Tensor
+    encoding: Encoding
+
+    @property
+    def result(self) -> Tensor:
+        """The tensor in its new encoding; computed chunk by chunk."""
+        source = self.tensor
+        return Tensor(
+            name=source.name,
+            shape=source.shape,
+            dtype=source.dtype,
+            encoding=self.encoding,
+            storage=ComputedStorage(compute=self.compute),
+            order=source.order,
+        )
+
+    @property
+    def _blocked(self) -> bool:
+        block = self.encoding.block or ()
+        return len(block) == 1 and block[0] != WHOLE
+
+    @property
+    def _reach(self) -> float:
+        assert isinstance(self.encoding.codes, Integer)
+        return float(self.encoding.codes.high)
+
+    @cached_property
+    def _channels(self) -> NDArray[np.float32]:
+        """The scale of each row, (rows, 1): that of its index on the first axis, or one for all."""
+        source = self.tensor
+        largest = np.zeros(source.rows, np.float32)
+        for start, stop in source.spans():
+            largest[start:stop] = np.abs(source.decode_rows(start, stop)).max(axis=1, initial=0)
+        block = self.encoding.block or ()
+        channels = source.shape[0] if len(block) == len(source.shape) and block[0] == 1 else 1
+        if not source.rows or source.rows % channels:
+            channels = 1
+        each = largest.reshape(channels, -1).max(axis=1, initial=0)
+        return np.repeat(self._scale(each), source.rows // channels)[:, None]
+
+    def _scale(self, largest: NDArray[np.float32]) -> NDArray[np.float32]:
+        with np.errstate(all="ignore"):
+            scale = (largest.astype(np.float64) / self._reach).astype(np.float32)
+        return np.where(scale > 0, scale, np.float32(1))
+
+    def compute(self, start: int, stop: int) -> Parts:
+        """New codes and scales of rows [start, stop)."""
+        assert isinstance(self.encoding.codes, Integer)
+        values = self.tensor.decode_rows(start, stop)
+        if self._blocked:
+            assert self.encoding.block is not None
+            grouped = values.reshape(values.shape[0], -1, self.encoding.block[0])
+            scale = self._scale(np.abs(grouped).max(axis=2, initial=0))
+            spread = np.repeat(scale, self.encoding.block[0], axis=1)
+        else:
+            scale = spread = self._channels[start:stop]
+        reach = self._reach
+        codes = np.clip(np.rint(values / spread), -reach, reach).astype(np.int8)
+        return Parts(codes=codes, scale=Parts(codes=scale))
+
+    def error(self) -> Error:
+        """The distance from the source; reads all of it, chunk by chunk."""
+        largest = steps = noise = signal = 0.0
+        for start, stop in self.tensor.spans():
+            values = self.tensor.decode_rows(start, stop).astype(np.float64)
+            parts = self.compute(start, stop)
+            assert parts.scale is not None
+            width = values.shape[1] // parts.scale.codes.shape[1]
+            scale = np.repeat(parts.scale.codes, width, axis=1)
+            gap = np.abs(parts.codes * scale.astype(np.float64) - values)
+            largest = max(largest, float(gap.max(initial=0)))
+            steps = max(steps, float((gap / scale).max(initial=0)))
+            noise += float((gap**2).sum())
+            signal += float((values**2).sum())
+        count = max(1, self.tensor.elements)
+        snr = 10 * math.log10(signal / noise) if noise and signal else math.inf
+        return Error(steps=steps, largest=largest, rms=math.sqrt(noise / count), snr=snr)
