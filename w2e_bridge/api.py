@@ -168,9 +168,15 @@ def lower(model: Model, wishes: Wishes, progress: Progress | None = None) -> Rep
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """A conversion that is decided and not yet written; `model` is the source's own."""
+    """A conversion that is decided and not yet written.
+
+    Attributes:
+        model: the source's own.
+        prepared: what the passes made of it; its tensors of the same names may have other axes.
+    """
 
     model: Model
+    prepared: Model
     target: Format
     request: Request
     decisions: Decisions
@@ -211,7 +217,14 @@ def _plan(model: Model, target: Format, profile: Profile, request: Request) -> _
     output = load(target, target.lower)(prepared, decisions, request)
     # What the passes left behind is told too; the tensors that they made are not the source's.
     told = replace(model, remarks=prepared.remarks)
-    return _Plan(model=told, target=target, request=request, decisions=decisions, output=output)
+    return _Plan(
+        model=told,
+        prepared=prepared,
+        target=target,
+        request=request,
+        decisions=decisions,
+        output=output,
+    )
 
 
 def _prepared(model: Model, profile: Profile, request: Request) -> Model:
@@ -258,7 +271,7 @@ def _audit(plan: _Plan, path: Path, extent: str) -> Audit:
             ) from error
 
     mine = {name: d for name, d in plan.decisions.items() if name in plan.model.tensors}
-    return Audit(plan.model.tensors, mine, read_back, full=extent == "full")
+    return Audit(plan.prepared.tensors, mine, read_back, full=extent == "full")
 
 
 def _lift(path: Path, spec: Format, options: Mapping[str, OptionValue]) -> Model:

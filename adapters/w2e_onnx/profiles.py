@@ -78,6 +78,7 @@ ORT_CPU = Profile(
     title="ONNX Runtime (CPU)",
     forms=(*QUANTIZED, *PLAIN_FORMS, INTEGER),
     opset=21,
+    channels_last=INTEGER.numerics,
     options={"activations": "int8"},
 )
 

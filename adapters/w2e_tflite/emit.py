@@ -164,6 +164,17 @@ class Emitter:
         kept = {k: v for k, v in record.values.items() if k not in ("buffer", "sparsity")}
         return make("Tensor", {**kept, "name": self.source.names.free(name)})
 
+    def copy(self, index: int) -> int:
+        """A tensor of its own with the same numbers: a RESHAPE to the shape that there is."""
+        record = self.tensors[index]
+        shape = record.integers("shape_signature") or record.integers("shape")
+        if shape.count(-1) > 1:
+            raise UnsupportedError(f"'{record.text('name')}' of several free dimensions twice")
+        copy = self.add(self._like(record, record.text("name")))
+        wanted = self.constant(vector(shape), "shape")
+        self.operator("reshape", {"new_shape": shape}, [index, wanted], [copy])
+        return copy
+
     def operand(self, operand: Operand, *, codes: bool) -> int:
         """The tensor that an operator reads.
 

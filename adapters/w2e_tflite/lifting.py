@@ -87,6 +87,7 @@ class Subgraph:
         handles: names of resources by the number of their tensor.
         variables: resources by name.
         after: what variable tensors are after the run, in order.
+        public: its outputs with the numbers of their tensors.
     """
 
     lifted: Lifted
@@ -101,6 +102,7 @@ class Subgraph:
     handles: dict[int, str] = field(default_factory=dict)
     variables: Variables = field(default_factory=Variables)
     after: list[ir.Value] = field(default_factory=list)
+    public: list[tuple[int, ir.Value]] = field(default_factory=list)
 
     @property
     def graph(self) -> ir.Graph:

@@ -43,7 +43,7 @@ def text_of(data: bytes) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         text = ""
-    plain = text.isprintable() and data and not text.startswith(_BASE64)
+    plain = text and text.isprintable() and not text.startswith(_BASE64)
     return text if plain else _BASE64 + base64.b64encode(data).decode("ascii")
 
 
@@ -75,8 +75,8 @@ def said(
     tail = container.source.size - container.end
     if tail > _LARGEST:
         remarks.append(Remark(name=TAIL, reason=f"{tail} bytes behind the model"))
-    elif tail:
-        found[TAIL] = text_of(container.source.take(container.end, tail, "the tail"))
+    elif (data := container.source.take(container.end, tail, "the tail")).strip(b"\0"):
+        found[TAIL] = text_of(data)
     return found, remarks
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -16,6 +16,7 @@ from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.operation import Attribute, Operation
 from w2e_bridge.kernels.table import build, kinds
 from w2e_tflite import resources
+from w2e_tflite.bodies import share
 from w2e_tflite.container import type_name
 from w2e_tflite.lifting import Lifted, Refusal, Subgraph
 from w2e_tflite.options import SUBGRAPH, attributes_of
@@ -27,28 +28,19 @@ _MOST_GRAPHS = 1000
 """Bodies of control flow in a model; one that is used in two places is read twice."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Finished:
-    """A graph that was read.
-
-    Attributes:
-        graph: of the canonical model.
-        inputs: names of its inputs by the number of their tensor in the file.
-        outputs: likewise.
-    """
-
-    graph: ir.Graph
-    inputs: Mapping[int, str]
-    outputs: Mapping[int, str]
-
-
-def lift_graph(lifted: Lifted, index: int, inside: tuple[int, ...] = ()) -> Finished:
+def lift_graph(
+    lifted: Lifted,
+    index: int,
+    inside: tuple[int, ...] = (),
+    handles: Sequence[str | None] = (),
+) -> Subgraph:
     """Read a subgraph; operators that can't be carried are collected in `lifted.refused`.
 
     Args:
         lifted: what is common to all graphs of the model.
         index: of the subgraph.
         inside: subgraphs that this is a body of.
+        handles: names of the resources that are handed to it, in the order of its inputs.
 
     Raises:
         FormatError: it is no graph.
@@ -72,26 +64,26 @@ def lift_graph(lifted: Lifted, index: int, inside: tuple[int, ...] = ()) -> Fini
         builder=builder,
         tensors=tuple(record.records("tensors")),
     )
-    return _read(work)
+    given = dict.fromkeys(record.integers("inputs"))
+    named = zip(given, handles, strict=False)
+    work.handles |= {number: resource for number, resource in named if resource is not None}
+    _read(work)
+    return work
 
 
-def _read(work: Subgraph) -> Finished:
-    inputs = dict.fromkeys(work.record.integers("inputs"))
-    for index in inputs:
-        _given(work, index)
+def _read(work: Subgraph) -> None:
+    for index in dict.fromkeys(work.record.integers("inputs")):
+        if index not in work.handles:
+            _given(work, index)
     for operator in work.record.records("operators"):
         _operator(work, operator)
-    numbers = work.record.integers("outputs")
-    work.graph.outputs.extend(_public(work, index) for index in numbers)
-    if not work.lifted.refused:
+    for index in work.record.integers("outputs"):
+        if index not in work.handles:
+            work.public.append((index, _public(work, index)))
+            work.graph.outputs.append(work.public[-1][1])
+    if not work.lifted.refused and not work.body:
         work.graph.outputs.extend(work.after)
         work.graph.outputs.extend(resources.finish(work))
-    ends = zip(work.record.integers("outputs"), work.graph.outputs, strict=False)
-    return Finished(
-        graph=work.graph,
-        inputs={index: name_of(work.known[index]) for index in inputs},
-        outputs={index: name_of(value) for index, value in ends},
-    )
 
 
 def _given(work: Subgraph, index: int) -> None:
@@ -138,22 +130,24 @@ def _operation(work: Subgraph, operator: Record) -> None:
     if kind not in kinds():
         raise UnsupportedError("")
     attributes = attributes_of(container, operator, kind)
-    graphs = _bodies(work, attributes)
     numbers = operator.integers("inputs")
     if not numbers or not operator.integers("outputs"):
         raise container.error(operator, f"{kind.upper()} without operands")
+    bodies = _bodies(work, kind, attributes, numbers)
+    operands, results = share(work, kind, bodies)
     states = resources.variable_outputs(work, kind, attributes, numbers)
-    inputs = [None if index < 0 else work.value(index) for index in numbers]
-    _round(work, kind, attributes, numbers, inputs)
-    outputs = [work.made(index) for index in operator.integers("outputs")]
+    plain = [index for index in numbers if index not in work.handles]
+    inputs = [None if index < 0 else work.value(index) for index in plain]
+    _round(work, kind, attributes, plain, inputs)
+    outputs = _outputs(work, operator)
     for place in sorted(states):
         outputs.insert(place, states[place])
     operation = Operation(
         kind=kind,
-        inputs=tuple(inputs),
-        outputs=tuple(outputs),
+        inputs=(*inputs, *operands),
+        outputs=(*outputs, *results),
         attributes={**attributes, **_intermediates(work, operator)},
-        graphs=graphs,
+        graphs={role: body.graph for role, body in bodies.items()},
     )
     try:
         build(operation, work.builder)
@@ -166,22 +160,38 @@ def _operation(work: Subgraph, operator: Record) -> None:
         raise container.error(operator, problem) from error
 
 
-def _bodies(work: Subgraph, attributes: dict[str, Attribute]) -> dict[str, ir.Graph]:
-    """The graphs of control flow in the place of their numbers."""
+def _bodies(
+    work: Subgraph, kind: str, attributes: dict[str, Attribute], numbers: Sequence[int]
+) -> dict[str, Subgraph]:
+    """The graphs of control flow, in the place of their numbers among the attributes."""
     roles = [name for name in attributes if name.endswith(SUBGRAPH)]
+    given = numbers[1:] if kind == "if" else numbers
+    handles = [work.handles.get(index) for index in given]
     return {
         role.removesuffix(SUBGRAPH): lift_graph(
-            work.lifted, int(str(attributes.pop(role))), work.inside
-        ).graph
+            work.lifted, int(str(attributes.pop(role))), work.inside, handles
+        )
         for role in roles
     }
+
+
+def _outputs(work: Subgraph, operator: Record) -> list[ir.Value]:
+    """Values for the outputs of an operator; a loop hands resources on, in the order of its operands."""
+    numbers, outputs = operator.integers("inputs"), list[ir.Value]()
+    for place, index in enumerate(operator.integers("outputs")):
+        before = numbers[place] if place < len(numbers) else -1
+        if resources.is_resource(work, index) and before in work.handles:
+            work.handles[index] = work.handles[before]
+        else:
+            outputs.append(work.made(index))
+    return outputs
 
 
 def _round(
     work: Subgraph,
     kind: str,
     attributes: Mapping[str, Attribute],
-    numbers: tuple[int, ...],
+    numbers: Sequence[int],
     inputs: list[ir.Value | None],
 ) -> None:
     """Give the floats of a hybrid operator a name of their own."""
@@ -259,6 +269,34 @@ def _densify(work: Subgraph, operator: Record) -> None:
     work.same[outputs[0]] = inputs[0]
 
 
+def _composite(work: Subgraph, operator: Record) -> None:
+    """STABLEHLO_COMPOSITE: what it stands for, in its place. A runtime that knows the name may do otherwise."""
+    said = attributes_of(work.lifted.container, operator, "stablehlo_composite")
+    body = lift_graph(work.lifted, int(str(said[f"decomposition{SUBGRAPH}"])), work.inside)
+    numbers, outputs = operator.integers("inputs"), operator.integers("outputs")
+    if len(numbers) != len(body.graph.inputs) or len(outputs) != len(body.public):
+        raise work.error(f"a composite of {len(numbers)} operands and {len(outputs)} outputs")
+    if body.variables.begin:
+        raise UnsupportedError("with variables inside")
+    for formal, index in zip(list(body.graph.inputs), numbers, strict=True):
+        formal.replace_all_uses_with(work.value(index), replace_graph_outputs=True)
+    results = list(body.graph.outputs)
+    body.graph.outputs.clear()
+    nodes, constants = list(body.graph), list(body.graph.initializers.values())
+    body.graph.remove(nodes)
+    body.graph.initializers.clear()
+    for value in constants:
+        work.graph.register_initializer(value)
+    work.graph.extend(nodes)
+    for index, value in zip(outputs, results, strict=True):
+        node = ir.node("Identity", [value], outputs=[work.made(index)])
+        node.name = work.place.fresh("Identity_node")
+        work.place.append(node)
+    work.lifted.remark(
+        str(said.get("name", "composite")), "a composite, read as what it stands for"
+    )
+
+
 SPECIAL: Mapping[str, Callable[[Subgraph, Record], None]] = {
     "dequantize": _dequantize,
     "densify": _densify,
@@ -266,5 +304,6 @@ SPECIAL: Mapping[str, Callable[[Subgraph, Record], None]] = {
     "read_variable": resources.read_variable,
     "assign_variable": resources.assign_variable,
     "call_once": resources.call_once,
+    "stablehlo_composite": _composite,
 }
 """Operators that are no operations of the canonical model, or not always."""

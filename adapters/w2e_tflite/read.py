@@ -12,13 +12,14 @@ from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.formats.spec import OptionValue
 from w2e_bridge.graph.functions import DOMAIN
 from w2e_bridge.graph.functions import VERSION as FUNCTIONS_VERSION
+from w2e_bridge.graph.inspecting import name_of
 from w2e_bridge.graph.serialize import in_order, settle
 from w2e_bridge.ir.model import Model, Origin, Remark
 from w2e_bridge.kernels.state import metadata_of
 from w2e_tflite.container import Container, open_file
-from w2e_tflite.lifting import Lifted, Refusal
+from w2e_tflite.lifting import Lifted, Refusal, Subgraph
 from w2e_tflite.metadata import SIGNATURES, Signature, said, signatures_text
-from w2e_tflite.operators import Finished, lift_graph
+from w2e_tflite.operators import lift_graph
 from w2e_tflite.record import Record
 from w2e_tflite.sparsity import Pattern
 
@@ -97,7 +98,7 @@ def _model(lifted: Lifted, index: int, signatures: list[Record]) -> Model:
     )
 
 
-def _ir_model(lifted: Lifted, finished: Finished) -> ir.Model:
+def _ir_model(lifted: Lifted, finished: Subgraph) -> ir.Model:
     functions = list(lifted.functions.values())
     if functions:
         finished.graph.opset_imports[DOMAIN] = FUNCTIONS_VERSION
@@ -117,9 +118,12 @@ def _drop_unused(model: ir.Model, lifted: Lifted) -> None:
         del lifted.tensors[name]
 
 
-def _signature(record: Record, finished: Finished) -> Signature:
+def _signature(record: Record, finished: Subgraph) -> Signature:
     sides = []
-    for side, names in (("inputs", finished.inputs), ("outputs", finished.outputs)):
+    given = finished.record.integers("inputs")
+    inputs = {index: name_of(finished.known[index]) for index in given if index in finished.known}
+    outputs = {index: name_of(value) for index, value in finished.public}
+    for side, names in (("inputs", inputs), ("outputs", outputs)):
         pairs = [(r.text("name"), r.integer("tensor_index")) for r in record.records(side)]
         sides.append({name: names[index] for name, index in pairs if index in names})
     return Signature(key=record.text("signature_key"), inputs=sides[0], outputs=sides[1])
@@ -140,7 +144,9 @@ def _group(kind: str, reason: str, tensors: list[str]) -> str:
     if kind == "input":
         return f"input '{tensors[0]}': {reason}"
     times = f" ×{len(tensors)}" if len(tensors) > 1 else ""
-    return f"{name}{times} (makes '{tensors[0]}'{': ' if reason else ''}{reason})"
+    told = [f"makes '{tensors[0]}'"] if tensors[0] else []
+    told += [reason] if reason else []
+    return f"{name}{times} ({': '.join(told)})" if told else f"{name}{times}"
 
 
 def _unread(container: Container, reached: set[int]) -> list[Remark]:

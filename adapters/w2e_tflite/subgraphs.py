@@ -40,7 +40,12 @@ class Placed:
 
 
 def write_graph(
-    store: Store, source: Source, graph: ir.Graph, states: Sequence[State] = ()
+    store: Store,
+    source: Source,
+    graph: ir.Graph,
+    states: Sequence[State] = (),
+    *,
+    body: bool = False,
 ) -> Placed:
     """Append a graph, and the bodies inside of it, as subgraphs.
 
@@ -49,6 +54,7 @@ def write_graph(
         source: the model.
         graph: in channels-last normal form.
         states: what it keeps from run to run.
+        body: whether it is one of control flow.
 
     Raises:
         UnsupportedError: nodes that no operator computes.
@@ -68,7 +74,11 @@ def write_graph(
         _step(emitter, step, variables)
     _end(emitter, resources, handles)
     ends = [v for v in graph.outputs if name_of(v) not in {s.output for s in states}]
-    outputs = [emitter.value(value) for value in ends]
+    outputs: list[int] = []
+    for value in ends:
+        index = emitter.value(value)
+        # LiteRT's IF and WHILE lose all but the last output of a body that gives a tensor twice
+        outputs.append(emitter.copy(index) if body and index in outputs else index)
     store.subgraphs[number] = emitter.finish(inputs.values(), outputs, graph.name or "main")
     names = dict(zip(map(name_of, ends), outputs, strict=True))
     return Placed(number=number, inputs=inputs, outputs=names)
@@ -98,7 +108,7 @@ def _step(emitter: Emitter, step: Step, variables: Mapping[str, State]) -> None:
         emitter.index[copy] = emitter.value(value)
         return
     bodies = {
-        role: write_graph(emitter.store, emitter.source, graph).number
+        role: write_graph(emitter.store, emitter.source, graph, body=True).number
         for role, graph in step.graphs.items()
     }
     emitter.operation(_without_states(step, variables), bodies)

@@ -111,7 +111,9 @@ def evaluated(model: Model, feeds: Mapping[str, AnyArray]) -> list[AnyArray]:
 
 def _typed(array: AnyArray, kind: str) -> AnyArray:
     """Real numbers as codes, where a public value is codes: some codes or other."""
-    wanted = {"tensor(int8)": np.int8, "tensor(uint8)": np.uint8, "tensor(int16)": np.int16}.get(kind)
+    wanted = {"tensor(int8)": np.int8, "tensor(uint8)": np.uint8, "tensor(int16)": np.int16}.get(
+        kind
+    )
     if wanted is None or array.dtype == wanted:
         return array
     bounds = np.iinfo(wanted)

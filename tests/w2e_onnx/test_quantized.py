@@ -14,13 +14,13 @@ from tests.graph.support import AnyArray, run
 from tests.w2e_onnx.quantized_networks import dynamic, static
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.formats.spec import Request
+from w2e_bridge.graph import store
 from w2e_bridge.graph.qdq_parameters import key_of
 from w2e_bridge.ir.activation import ActivationMode
 from w2e_bridge.ir.model import Model
 from w2e_bridge.negotiation.negotiate import negotiate
 from w2e_bridge.negotiation.profile import Form, Profile, Role
 from w2e_bridge.stream.pipeline import write
-from w2e_onnx.lowering import quantized_store
 from w2e_onnx.lowering.quantized import lower
 from w2e_onnx.read import lift
 
@@ -124,8 +124,8 @@ def test_dynamic(network: str, weights: str, channels: bool, tmp_path: Path) -> 
 def test_large_weights_lie_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, x = static("encoder", tmp_path, "QDQ QUInt8 QInt8", channels=True)
     model = lift(path, {})
-    monkeypatch.setattr(quantized_store, "INLINE", 0)
-    monkeypatch.setattr(quantized_store, "LARGE", 64)
+    monkeypatch.setattr(store, "INLINE", 0)
+    monkeypatch.setattr(store, "LARGE", 64)
     again = lowered(model, tmp_path / "again")
     assert again.with_name("model.onnx.data").stat().st_size > 1000
     assert_same(model, lift(again, {}))

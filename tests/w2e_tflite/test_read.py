@@ -12,7 +12,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as generated
 
 from tests.w2e_tflite.maker import Graph, Op, Signature, Spec, build, build_graphs, const, one_op
-from tests.w2e_tflite.through import lifted
+from tests.w2e_tflite.through import lifted, same_in_litert, written
 from w2e_bridge.errors import FormatError, UnsupportedError
 from w2e_bridge.ir.activation import ActivationMode, Granularity
 from w2e_bridge.ir.model import Model
@@ -56,7 +56,8 @@ def test_quantized_values_are_floats_with_a_property(tmp_path: Path) -> None:
     assert quantized.scale.dtype == np.float32
     assert quantized.scale == np.float32(0.5)
     assert quantized.zero_point is not None
-    assert (quantized.zero_point.dtype, int(quantized.zero_point)) == (np.int8, -3)
+    assert quantized.zero_point.dtype == np.int8
+    assert int(quantized.zero_point) == -3
     assert set(model.activations) == {"x", "y"}
     assert model.numerics == "litert"
     assert model.origin is not None
@@ -310,3 +311,20 @@ def test_weights_are_not_read_before_they_are_asked_for(tmp_path: Path) -> None:
     (tmp_path / "source.tflite").write_bytes(b"")
     with pytest.raises(FormatError, match="the file became shorter"):
         model.tensors["c"].dequantize()
+
+
+def test_a_composite_is_what_it_stands_for(tmp_path: Path) -> None:
+    x, a, y = (
+        Spec("x", (2,), "int8", 0.5),
+        Spec("a", (2,), "int8", 0.5),
+        Spec("y", (2,), "int8", 1.0),
+    )
+    u, v = Spec("u", (2,), "int8", 0.5), Spec("v", (2,), "int8", 0.5)
+    options = {"name": "some.thing", "decomposition_subgraph_index": 1}
+    ops = [Op("STABLEHLO_COMPOSITE", [x], [a], options), Op("ADD", [a, a], [y], version=2)]
+    inner = Graph([Op("RELU", [u], [v], version=2)], [v], name="inner")
+    data = build_graphs([Graph(ops, [y]), inner])
+    model = lifted(data, tmp_path)
+    assert [node.op_type for node in graph_of(model)] == ["Relu", "Identity", "Add"]
+    assert [r.name for r in model.remarks] == ["some.thing"]
+    same_in_litert(data, written(model, tmp_path / "out"))

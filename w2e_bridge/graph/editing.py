@@ -88,9 +88,10 @@ class Editor:
             node.graph.remove(node, safe=True)
             todo.extend(maker for value in read if (maker := value.producer()) is not None)
             for value in read:
-                self._drop_constant(value)
+                self.drop_constant(value)
 
-    def _drop_constant(self, value: ir.Value) -> None:
+    def drop_constant(self, value: ir.Value) -> None:
+        """Take out a constant that nothing reads any more."""
         graph = value.graph
         if graph is None or value.uses() or value.is_graph_output() or not value.is_initializer():
             return

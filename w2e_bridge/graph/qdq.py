@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -45,6 +46,7 @@ def fold(
             _fold_once(node, editor, done)
         elif is_op(node, "Add") or is_op(node, "Sub"):
             _try(fold_bias, node, editor)
+    _own_names(editor)
     values = fold_values(editor, known or {})
     left = Counter(
         n.op_type
@@ -69,6 +71,20 @@ def _fold_once(node: ir.Node, editor: Editor, done: dict[tuple[object, ...], ir.
         done[key] = fold_weight(node, editor)
     except Unrecognised:
         return
+
+
+def _own_names(editor: Editor) -> None:
+    """Give tensors the names that they couldn't have while their codes were still read."""
+    for name, wanted in list(editor.wanted.items()):
+        if name not in editor.tensors or wanted in editor.taken:
+            continue
+        for graph in editor.model.graphs():
+            if name in graph.initializers:
+                graph.initializers[name].name = wanted
+        editor.tensors[wanted] = replace(editor.tensors.pop(name), name=wanted)
+        editor.taken.discard(name)
+        editor.taken.add(wanted)
+        del editor.wanted[name]
 
 
 def _try(fold_one: object, node: ir.Node, editor: Editor) -> None:

@@ -10,7 +10,13 @@ import onnx_ir as ir
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.inspecting import is_op, name_of
-from w2e_bridge.graph.qdq_parameters import DEQUANTIZE, QUANTIZE, insert_after, scale_and_zero
+from w2e_bridge.graph.qdq_parameters import (
+    DEQUANTIZE,
+    QUANTIZE,
+    insert_after,
+    key_of,
+    scale_and_zero,
+)
 from w2e_bridge.graph.qdq_values import CODES, HIDDEN, values_of
 from w2e_bridge.graph.weights import DTYPES
 from w2e_bridge.ir.activation import ActivationMode, ActivationQuantization, Granularity
@@ -28,13 +34,27 @@ def unfold_values(editor: Editor, values: Mapping[str, ActivationQuantization]) 
     """
     known = {name_of(v): v for v in values_of(editor.model)}
     found = {name: known[name] for name in values if name in known}
-    quantized = set(found.values())
+    entries = {value: values[name] for name, value in found.items()}
+    copies = {value for value in entries if _copies(value, entries)}
     for name, value in found.items():
         _check(name, values[name])
         assert isinstance(value.graph, ir.Graph)
         _Unfolding(
-            editor=editor, graph=value.graph, value=value, p=values[name], quantized=quantized
+            editor=editor,
+            graph=value.graph,
+            value=value,
+            p=values[name],
+            quantized=set(entries),
+            copied=value in copies,
         ).run()
+
+
+def _copies(value: ir.Value, entries: Mapping[ir.Value, ActivationQuantization]) -> bool:
+    """Whether a value only repeats another of the same quantization, so that nothing is rounded."""
+    maker = value.producer()
+    before = maker.inputs[0] if maker is not None and is_op(maker, "Identity") else None
+    own = None if before is None else entries.get(before)
+    return own is not None and key_of(own) == key_of(entries[value])
 
 
 def _check(name: str, p: ActivationQuantization) -> None:
@@ -54,6 +74,7 @@ class _Unfolding:
         value: the real value.
         p: its quantization.
         quantized: all real values that have one.
+        copied: whether the Identity that makes the value is more than the rounding.
     """
 
     editor: Editor
@@ -61,6 +82,7 @@ class _Unfolding:
     value: ir.Value
     p: ActivationQuantization
     quantized: set[ir.Value]
+    copied: bool
 
     def run(self) -> None:
         """Write the nodes, and give the value's name to what it was."""
@@ -106,7 +128,7 @@ class _Unfolding:
         """What is rounded: the value itself, or what it is nothing but the rounded form of."""
         maker = self.value.producer()
         before = maker.inputs[0] if maker is not None and is_op(maker, "Identity") else None
-        return self.value if before is None else before
+        return self.value if before is None or self.copied else before
 
     def gives_out(self, user: ir.Node) -> bool:
         """Whether a reader only makes a public value of what is dequantized."""

@@ -77,7 +77,6 @@ class _Folder:
         entries: quantization of real values.
         fixed: real values that are computed from constants alone; they have no quantization of their own.
         made: (real value, quantization) to what is quantized so.
-        stubs: (codes, quantization) to the constant that they are.
         gone: nodes to take out.
         public: public values and the names that they must have.
         wanted: other values and the names that they get when those are free.
@@ -89,7 +88,6 @@ class _Folder:
     entries: dict[ir.Value, ActivationQuantization] = field(default_factory=dict)
     fixed: set[ir.Value] = field(default_factory=set)
     made: dict[tuple[ir.Value, Key], ir.Value] = field(default_factory=dict)
-    stubs: dict[tuple[ir.Value, Key], ir.Value] = field(default_factory=dict)
     gone: list[ir.Node] = field(default_factory=list)
     public: list[tuple[ir.Value, str]] = field(default_factory=list)
     wanted: list[tuple[ir.Value, tuple[str, ...]]] = field(default_factory=list)
@@ -254,13 +252,15 @@ class _Folder:
         if not is_weight(value) or value not in self.claims.of:
             return
         p = self.claims.of[value]
-        key = (value, key_of(p))
-        if key not in self.stubs:
-            graph = value.graph
-            assert isinstance(graph, ir.Graph)
-            tensor = quantized_constant(self.editor.constant(value), p)
-            self.stubs[key] = self.editor.register(graph, tensor)
-        node.replace_input_with(index, self.stubs[key])
+        graph, tensor = value.graph, self.editor.constant(value)
+        assert isinstance(graph, ir.Graph)
+        readers, _ = self.readers(value)
+        placeholder = ir.Value(name="")
+        for user, place in readers:
+            user.replace_input_with(place, placeholder)
+        self.editor.drop_constant(value)  # so that its name is free
+        stub = self.editor.register(graph, quantized_constant(tensor, p))
+        placeholder.replace_all_uses_with(stub)
 
     def bounds(self, node: ir.Node, row: Movement, p: ActivationQuantization) -> None:
         """Single codes that a node reads become numbers; Relu, which cuts at code 0, cuts at its number."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -14,12 +14,12 @@ from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Operand, Operation
 from w2e_bridge.kernels.reading import (
     Extents,
+    chosen,
     extents,
     inside,
     int32,
     integers,
     number,
-    rank_of,
     text,
 )
 from w2e_bridge.kernels.scope import Image, Scope, image
@@ -56,44 +56,24 @@ def _said(sampling: Sampling) -> dict[str, bool]:
 def _resize(operation: Operation, builder: Builder, attributes: Mapping[str, object]) -> None:
     x = builder.value(operation.inputs[0])
     first = builder.node("Transpose", [x], {"perm": TO_FIRST})
-    target = target_of(operation, builder, first, (0, 3, *PLANE))
-    made = builder.node("Resize", [first, None, *target], attributes)
+    sizes = sizes_of(operation, builder, first)
+    made = builder.node("Resize", [first, None, None, sizes], attributes)
     builder.node("Transpose", [made], {"perm": TO_LAST}, outputs=operation.outputs)
 
 
-def target_of(
-    operation: Operation, builder: Builder, image: ir.Value, order: Sequence[int]
-) -> list[ir.Value | None]:
-    """The last two inputs of a Resize, `scales` and `sizes`, of which one is there.
+def sizes_of(operation: Operation, builder: Builder, image: ir.Value) -> ir.Value:
+    """The input `sizes` of a Resize of a channels-first image.
 
     The attribute `axes` would spare what isn't known of the rest, but ONNX Runtime (1.32) moves a Transpose
-    across a Resize as if there were none.
-
-    Args:
-        operation: has the size of the plane.
-        builder: takes the nodes.
-        image: the first input.
-        order: of the axes of a channels-last image in it; the plane's are the last two of them, or those
-            in the middle.
+    across a Resize as if there were none; and `scales` don't come to every size.
     """
-    size = builder.array(operation.inputs[1])
-    shape = extents(operation.inputs[0])
-    if size is None:
-        wide = builder.as_int64(operation.inputs[1], "size")
-        rest = builder.node("Shape", [image], {"start": 0, "end": 2})
-        return [None, builder.node("Concat", [rest, wide], {"axis": 0})]
-    sizes = dict(zip(PLANE, (int(n) for n in size.reshape(-1)), strict=True))
-    whole = [None] * 4 if shape is None else [sizes.get(axis, shape[axis]) for axis in order]
-    known = [n for n in whole if n is not None]
-    if len(known) == 4:
-        return [None, builder.integers("sizes", known)]
-    scales = [scaling(None if shape is None else shape[a], sizes.get(a)) for a in order]
-    real = [n for n in scales if n is not None]
-    if len(real) == 4:
-        return [builder.reals("scales", real), None]
-    wide = builder.integers("size", list(sizes.values()))
-    rest = builder.node("Shape", [image], {"start": 0, "end": 2})
-    return [None, builder.node("Concat", [rest, wide], {"axis": 0})]
+    size, shape = builder.array(operation.inputs[1]), extents(operation.inputs[0])
+    rest = [] if shape is None else [n for n in (shape[0], shape[3]) if n is not None]
+    if size is not None and len(rest) == 2:
+        return builder.integers("sizes", [*rest, *(int(n) for n in size.reshape(-1))])
+    wide = builder.as_int64(operation.inputs[1], "size")
+    first = builder.node("Shape", [image], {"start": 0, "end": 2})
+    return builder.node("Concat", [first, wide], {"axis": 0})
 
 
 def scaling(extent: int | None, size: int | None) -> float | None:
@@ -156,8 +136,8 @@ def _of_onnx(extent: int, size: int, coordinates: str, rounding: str) -> list[in
 def _gathers(operation: Operation, builder: Builder, plane: list[int], sizes: list[int]) -> None:
     value, sampling = builder.value(operation.inputs[0]), sampling_of(operation)
     for axis, extent, size in zip(PLANE, plane, sizes, strict=True):
-        chosen = [int(n) for n in nearest(extent, size, sampling)]
-        inputs = [value, builder.integers("pixels", chosen)]
+        pixels = [int(n) for n in nearest(extent, size, sampling)]
+        inputs = [value, builder.integers("pixels", pixels)]
         outputs = operation.outputs if axis == PLANE[-1] else None
         value = builder.node("Gather", inputs, {"axis": axis}, outputs=outputs)
 
@@ -168,16 +148,16 @@ def _size(found: Image, scope: Scope) -> Operand:
     if text(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
         return None
     axes = node.attributes.get("axes")
-    chosen = [0, 1, 2, 3] if axes is None else list(axes.as_ints())
+    changed = [0, 1, 2, 3] if axes is None else list(axes.as_ints())
     sizes = given(node, 3)
     if sizes is None:
         scales = scope.array(given(node, 2))
-        held = None if scales is None else dict(zip(chosen, scales.tolist(), strict=True))
+        held = None if scales is None else dict(zip(changed, scales.tolist(), strict=True))
         return _scaled(held, extents(found.x))
     numbers = integers(sizes, scope)
     if numbers is None:
         return _joined(node, scope)
-    result = dict(zip(chosen, numbers, strict=True))
+    result = dict(zip(changed, numbers, strict=True))
     return int32("size", [result[2], result[3]]) if {2, 3} <= set(result) else None
 
 
@@ -250,7 +230,7 @@ def _match_nearest(root: ir.Node, scope: Scope) -> Operation | None:
     if sizes is not None and shape is not None and None not in shape[1:3]:
         pairs = [(n, int(s)) for n, s in zip(shape[1:3], sizes, strict=True) if n is not None]
         wanted = [_of_onnx(n, s, mode, rounding) for n, s in pairs]
-        sampling = _same(pairs, wanted)
+        sampling = _same(pairs, wanted, mode)
     if sampling is None or size is None:
         return None
     inputs = (found.x, size)
@@ -263,11 +243,13 @@ def _match_nearest(root: ir.Node, scope: Scope) -> Operation | None:
     )
 
 
-def _same(pairs: list[tuple[int, int]], wanted: list[list[int] | None]) -> Sampling | None:
-    """The flags with which the same pixels are chosen."""
-    for sampling in (*MODES, BOTH):
-        chosen = [nearest(extent, size, sampling).tolist() for extent, size in pairs]
-        if chosen == wanted:
+def _same(
+    pairs: list[tuple[int, int]], wanted: list[list[int] | None], mode: str = ""
+) -> Sampling | None:
+    """The flags with which the same pixels are chosen, those of the same coordinates first."""
+    own = [sampling for sampling, (name, _) in MODES.items() if name == mode]
+    for sampling in (*own, *MODES, BOTH):
+        if [nearest(extent, size, sampling).tolist() for extent, size in pairs] == wanted:
             return sampling
     return None
 
@@ -282,10 +264,8 @@ def _match_gathers(root: ir.Node, scope: Scope) -> Operation | None:
     nodes = (inner, root)
     if tuple(number(node, "axis", 0) for node in nodes) != PLANE:
         return None
-    if any(rank_of(given(node, 1)) != 1 for node in nodes):
-        return None
-    wanted = [integers(given(node, 1), scope) for node in nodes]
-    sizes = [len(chosen) for chosen in wanted if chosen]
+    wanted = [chosen(node, scope) for node in nodes]
+    sizes = [len(pixels) for pixels in wanted if pixels]
     plane = [n for n in shape[1:3] if n is not None]
     if len(sizes) != 2:
         return None

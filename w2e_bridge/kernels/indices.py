@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from w2e_bridge.errors import UnsupportedError
+from w2e_bridge.graph.functions import Body
 from w2e_bridge.graph.inspecting import given
 from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.kind import Kind
@@ -21,6 +22,7 @@ from w2e_bridge.kernels.reading import (
 from w2e_bridge.kernels.scope import Scope, attribute
 from w2e_bridge.kernels.shape import INT32, INT64, single
 
+BUCKETS = "Bucketize"
 WIDE_ENOUGH = (ir.DataType.INT32, ir.DataType.INT64)
 
 
@@ -29,7 +31,9 @@ def _indices(operand: Operand, builder: Builder) -> ir.Value:
     value = builder.value(operand)
     if value.dtype in (None, *WIDE_ENOUGH):
         return value
-    return builder.node("Cast", [value], INT32)
+    wide = ir.Value(name=builder.place.fresh("indices"), type=ir.TensorType(ir.DataType.INT32))
+    wide.shape = value.shape
+    return builder.node("Cast", [value], INT32, outputs=[wide])
 
 
 def _gather(operation: Operation, builder: Builder) -> None:
@@ -313,32 +317,36 @@ def _type_of(cast: ir.Node) -> ir.DataType | None:
 
 def _bucketize(operation: Operation, builder: Builder) -> None:
     said = operation.attributes.get("boundaries", ())
-    bounds = builder.reals("boundaries", [float(n) for n in said if not isinstance(n, str)])  # type: ignore[union-attr]
+    bounds = (
+        [float(n) for n in said if isinstance(n, int | float)] if isinstance(said, tuple) else []
+    )
+    if not bounds:
+        raise UnsupportedError("bucketize without boundaries")
     x = builder.value(operation.inputs[0])
-    if x.dtype not in (None, ir.DataType.FLOAT):
-        x = builder.node("Cast", [x], {"to": int(ir.DataType.FLOAT)})
-    deep = builder.node("Unsqueeze", [x, builder.integers("axes", [-1])])
-    passed = builder.node("Cast", [builder.node("GreaterOrEqual", [deep, bounds])], INT32)
-    last, gone = builder.integers("last", [-1]), {"keepdims": 0}
-    builder.node("ReduceSum", [passed, last], gone, outputs=operation.outputs)
+    builder.call(bucketize(), [x], {"boundaries": bounds}, outputs=operation.outputs)
+
+
+def bucketize() -> ir.Function:
+    """`Bucketize(x; boundaries) -> y`, int32: how many of the boundaries each number reaches."""
+    body, x = Body(), ir.Value(name="x")
+    reference = ir.RefAttr("value_floats", "boundaries", ir.AttributeType.FLOATS)
+    bounds = body.add("Constant", [], "bounds", [reference])
+    real = body.add("Cast", [x], "real", [ir.AttrInt64("to", int(ir.DataType.FLOAT))])
+    last = body.integers([-1], "last")
+    deep = body.add("Unsqueeze", [real, last], "deep")
+    reached = body.add("GreaterOrEqual", [deep, bounds], "reached")
+    ones = body.add("Cast", [reached], "ones", [ir.AttrInt64("to", int(ir.DataType.INT32))])
+    y = body.add("ReduceSum", [ones, last], "y", [ir.AttrInt64("keepdims", 0)])
+    attributes = [ir.Attr("boundaries", ir.AttributeType.FLOATS, None)]
+    return body.finish(BUCKETS, [x], y, attributes)
 
 
 def _match_bucketize(root: ir.Node, scope: Scope) -> Operation | None:
-    passed = inside(root, 0, scope, "Cast")
-    compared = None if passed is None else inside(passed, 0, scope, "GreaterOrEqual")
-    deep = None if compared is None else inside(compared, 0, scope, "Unsqueeze")
-    if passed is None or compared is None or deep is None or number(root, "keepdims", 1):
+    held = attribute(root, "boundaries")
+    if not isinstance(held, tuple):
         return None
-    bounds = scope.array(given(compared, 1))
-    axes = [integers(given(node, 1), scope) for node in (root, deep)]
-    if bounds is None or bounds.ndim != 1 or axes != [[-1], [-1]]:
-        return None
-    x, nodes = given(deep, 0), (deep, compared, passed)
-    cast = scope.maker(x, "Cast")
-    if cast is not None and _type_of(cast) in (ir.DataType.INT32, ir.DataType.INT64):
-        x, nodes = given(cast, 0), (cast, *nodes)  # type: ignore[assignment]
-    boundaries = tuple(float(n) for n in bounds.astype(np.float32))
-    return single("bucketize", root, (x,), {"boundaries": boundaries}, nodes)
+    boundaries = tuple(float(n) for n in held)
+    return single("bucketize", root, (given(root, 0),), {"boundaries": boundaries})
 
 
 KINDS = (
@@ -354,5 +362,5 @@ KINDS = (
     Kind(name="topk_v2", build=_top, roots=("TopK", "Cast"), match=_match_top),
     Kind(name="where", build=_where, roots=("Transpose",), match=_match_where),
     Kind(name="unique", build=_unique, roots=("Unique", "Cast"), match=_match_unique),
-    Kind(name="bucketize", build=_bucketize, roots=("ReduceSum",), match=_match_bucketize),
+    Kind(name="bucketize", build=_bucketize, roots=(f"w2e::{BUCKETS}",), match=_match_bucketize),
 )

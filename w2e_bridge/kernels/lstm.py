@@ -8,6 +8,7 @@ the last step (`kernels.state`). What is computed: tensorflow/lite/kernels/lstm_
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -16,8 +17,8 @@ from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.function import Functional, plain_attributes
 from w2e_bridge.kernels.kind import Kind
-from w2e_bridge.kernels.lstm_cell import CELL, OPERATORS, OUTPUT, Cell, cells
-from w2e_bridge.kernels.operation import Attribute, Constant, Operand, Operation
+from w2e_bridge.kernels.lstm_cell import CELL, OPERATORS, OUTPUT, Cell, Operands, cells
+from w2e_bridge.kernels.operation import Attribute, Operation
 from w2e_bridge.kernels.scope import Match, Scope, attribute
 
 NORM_EPSILON = 1e-8
@@ -43,44 +44,76 @@ def clipped(body: Functional, value: ir.Value, limit: float) -> ir.Value:
     return body.add("Clip", [value, body.real(-limit), body.real(limit)])
 
 
-def transposed(body: Functional, value: ir.Value) -> ir.Value:
-    """A matrix on its side."""
-    return body.add("Transpose", [value], {"perm": (1, 0)})
-
-
 def sequence(body: Functional, value: ir.Value, *, time_major: bool) -> ir.Value:
     """Batch and time in the other order, unless time comes first anyway."""
     return value if time_major else body.add("Transpose", [value], {"perm": (1, 0, 2)})
 
 
-def from_input(body: Functional, cell: Cell, sequences: Sequence[ir.Value]) -> ir.Value:
+Multiply = Callable[[ir.Value], ir.Value]
+"""The product of a value with weights that were made ready before."""
+
+Ready = Callable[[Functional, Sequence[ir.Value]], Multiply]
+"""Makes the weights of several gates ready; their products stand behind each other."""
+
+
+def floats(body: Functional, weights: Sequence[ir.Value]) -> Multiply:
+    """Products of real numbers."""
+    turned = body.add("Transpose", [body.joined(weights)], {"perm": (1, 0)})
+    return lambda value: body.add("MatMul", [value, turned])
+
+
+def as_it_is(_body: Functional, value: ir.Value) -> ir.Value:
+    """The value itself."""
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Products:
+    """How values are multiplied with weights.
+
+    Attributes:
+        before: of the sequences, all steps at once.
+        inside: of a state, in each step.
+        kept: a state as it is kept from one step to the next.
+    """
+
+    before: Ready = floats
+    inside: Ready = floats
+    kept: Callable[[Functional, ir.Value], ir.Value] = as_it_is
+
+
+FLOATS = Products()
+
+
+def from_input(
+    body: Functional, cell: Cell, sequences: Sequence[ir.Value], products: Products
+) -> ir.Value:
     """What the sequences give to all gates of all steps, (time, batch, gates)."""
     layout = cell.layout
-    total: ir.Value | None = None
+    total = None
+    if cell.at(layout.norm[CELL]) is None:  # else it comes behind the norm
+        total = body.joined(cell.each(layout.bias))
     for x, places in zip(sequences, (layout.weights, layout.auxiliary_weights), strict=False):
-        weights = transposed(body, body.joined(cell.each(places)))
-        product = body.add("MatMul", [x, weights])
-        total = product if total is None else body.add("Add", [total, product])
+        made = products.before(body, cell.each(places))(x)
+        total = made if total is None else body.add("Add", [made, total])
     assert total is not None
-    if cell.at(layout.norm[CELL]) is not None:
-        return total  # the bias comes behind the norm
-    return body.add("Add", [total, body.joined(cell.each(layout.bias))])
+    return total
 
 
-def run(body: Functional, cell: Cell, sequences: Sequence[ir.Value]) -> tuple[ir.Value, ...]:
-    """Append a direction: (hidden state of every step, the last, the last state of the cell)."""
-    x = from_input(body, cell, sequences)
-    recurrent = _recurrent(body, cell)
-    projection = cell.at(cell.layout.projection)
-    across = None if projection is None else transposed(body, projection)
+def run(
+    body: Functional, cell: Cell, sequences: Sequence[ir.Value], products: Products
+) -> tuple[ir.Value, ...]:
+    """Append a direction: the hidden state of every step, the last one, and the cell's last state."""
+    x = from_input(body, cell, sequences, products)
+    recurrent, across = _recurrent(body, cell, products), _across(body, cell, products)
     hidden, state, part = (body.formal(name) for name in ("hidden", "cell", "part"))
     with body.loop() as nodes:
-        gates = body.add("Add", [recurrent(hidden), part])
+        gates = body.add("Add", [part, recurrent(hidden)])
         after, output = _step(body, cell, gates, state)
         activated = activate(body, after, cell.settings.activation)
-        following = body.add("Mul", [output, activated])
+        following = products.kept(body, body.add("Mul", [output, activated]))
         if across is not None:
-            following = _project(body, cell, following, across)
+            following = products.kept(body, _projected(body, cell, across(following)))
     states = {
         hidden: (cell.needed(cell.layout.hidden), following),
         state: (cell.needed(cell.layout.state), after),
@@ -91,17 +124,20 @@ def run(body: Functional, cell: Cell, sequences: Sequence[ir.Value]) -> tuple[ir
     return every, last, kept
 
 
-def _recurrent(body: Functional, cell: Cell) -> Callable[[ir.Value], ir.Value]:
-    """What the hidden state gives to all gates; weights of rank 1 are those of a diagonal matrix."""
+def _recurrent(body: Functional, cell: Cell, products: Products) -> Multiply:
+    """What the hidden state gives to all gates."""
     weights = cell.each(cell.layout.recurrent)
-    if all(w.shape is not None and len(w.shape) == 1 for w in weights):
+    if cell.diagonal:
         return lambda h: body.joined([body.add("Mul", [h, w]) for w in weights], -1)
-    whole = transposed(body, body.joined(weights))
-    return lambda h: body.add("MatMul", [h, whole])
+    return products.inside(body, weights)
 
 
-def _project(body: Functional, cell: Cell, value: ir.Value, across: ir.Value) -> ir.Value:
-    value = body.add("MatMul", [value, across])
+def _across(body: Functional, cell: Cell, products: Products) -> Multiply | None:
+    projection = cell.at(cell.layout.projection)
+    return None if projection is None else products.inside(body, [projection])
+
+
+def _projected(body: Functional, cell: Cell, value: ir.Value) -> ir.Value:
     bias = cell.at(cell.layout.projection_bias)
     if bias is not None:
         value = body.add("Add", [value, bias])
@@ -115,9 +151,13 @@ def _step(
     if cell.separate:
         return _separate_step(body, cell, gates, state)
     count, units = len(cell.gates), cell.units
-    sizes = body.literal(np.asarray([(count - 1) * units, units], np.int64))
-    opened, candidate = body.add_many("Split", [gates, sizes], {"axis": -1}, 2)
-    *inner, output = body.split(body.add("Sigmoid", [opened]), count - 1)
+    if units is None:
+        *opened, candidate = body.split(gates, count)
+        *inner, output = (body.add("Sigmoid", [gate]) for gate in opened)
+    else:
+        sizes = body.literal(np.asarray([(count - 1) * units, units], np.int64))
+        whole, candidate = body.add_many("Split", [gates, sizes], {"axis": -1}, 2)
+        *inner, output = body.split(body.add("Sigmoid", [whole]), count - 1)
     candidate = activate(body, candidate, cell.settings.activation)
     return _update(body, cell, inner, candidate, state), output
 
@@ -158,53 +198,58 @@ def _update(
     return clipped(body, body.add("Add", [kept, new]), cell.settings.cell_clip)
 
 
-def extents_of(operand: Operand) -> ir.Shape | None:
-    """The shape of an operand, as far as it is known."""
-    if isinstance(operand, Constant):
-        return ir.Shape(operand.array.shape)
-    return None if operand is None or operand.shape is None else operand.shape.copy()
-
-
 def function(operation: Operation) -> ir.Function:
     """The function of an operation."""
-    operator = OPERATORS[operation.kind]
-    body = Functional()
-    formal = [
-        ir.Value(name=f"operand_{index}", shape=extents_of(operand))
-        for index, operand in enumerate(operation.inputs)
-    ]
+    formal = [ir.Value(name=f"operand_{index}") for index in range(len(operation.inputs))]
     operands = [
         None if operand is None else value
         for operand, value in zip(operation.inputs, formal, strict=True)
     ]
-    first_axis = operation.integer("time_major", operator.time_major)
-    outputs = _outputs(body, operation, cells(operation, operands), time_major=bool(first_axis))
-    return body.finish(operator.name, formal, outputs, plain_attributes(operation.attributes))
+    body = Functional()
+    outputs = outputs_of(body, operation, operands)
+    name, attributes = OPERATORS[operation.kind].name, plain_attributes(operation.attributes)
+    return body.finish(name, formal, outputs, attributes)
 
 
-def _outputs(
-    body: Functional, operation: Operation, directions: list[Cell], *, time_major: bool
+def outputs_of(
+    body: Functional, operation: Operation, operands: Operands, products: Products = FLOATS
 ) -> list[ir.Value]:
-    """Sequences, then states, in the order of `kernels.state`."""
+    """Append an operation: sequences, then states, in the order of `kernels.state`.
+
+    Args:
+        body: to append to.
+        operation: whose attributes and shapes are looked at.
+        operands: real numbers in the place of its own.
+        products: of its kernel.
+    """
     sequences, states = [], []
-    for cell in directions:
+    for cell in cells(operation, operands):
         given = [v for v in (cell.at(0), cell.at(cell.layout.auxiliary)) if v is not None]
-        axis = body.literal(np.asarray([0], np.int64))
-        ordered = [
-            sequence(body, v, time_major=time_major)
-            if OPERATORS[operation.kind].sequence
-            else body.add("Unsqueeze", [v, axis])
-            for v in _read(cell, given)
-        ]
-        every, last, kept = run(body, cell, ordered)
+        ordered = [_in(body, operation, v) for v in _read(cell, given)]
+        every, last, kept = run(body, cell, ordered, products)
         states += [last, kept]
-        if OPERATORS[operation.kind].sequence:
-            sequences.append(sequence(body, every, time_major=time_major))
-        else:
-            sequences.append(body.add("Squeeze", [every, axis]))
+        sequences.append(_out(body, operation, every))
     if operation.integer("merge_outputs"):
         sequences = [body.joined(sequences, -1)]
     return [*sequences, *states]
+
+
+def _in(body: Functional, operation: Operation, value: ir.Value) -> ir.Value:
+    """A sequence with time first."""
+    operator = OPERATORS[operation.kind]
+    if not operator.sequence:
+        return body.add("Unsqueeze", [value, body.literal(np.asarray([0], np.int64))])
+    first = bool(operation.integer("time_major", operator.time_major))
+    return sequence(body, value, time_major=first)
+
+
+def _out(body: Functional, operation: Operation, value: ir.Value) -> ir.Value:
+    """The inverse of `_in`."""
+    operator = OPERATORS[operation.kind]
+    if not operator.sequence:
+        return body.add("Squeeze", [value, body.literal(np.asarray([0], np.int64))])
+    first = bool(operation.integer("time_major", operator.time_major))
+    return sequence(body, value, time_major=first)
 
 
 def _read(cell: Cell, given: list[ir.Value]) -> list[ir.Value]:

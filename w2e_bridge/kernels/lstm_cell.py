@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from w2e_bridge.errors import UnsupportedError
-from w2e_bridge.kernels.operation import Operation
+from w2e_bridge.kernels.operation import Constant, Operand, Operation
 
 INPUT, FORGET, CELL, OUTPUT = range(4)
 """Gates in TensorFlow Lite's order."""
@@ -86,11 +86,21 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One direction: its operands by what they are, and its settings."""
+    """One direction.
+
+    Attributes:
+        operands: of the operation, or what stands in their place.
+        layout: where they stand.
+        settings: of the direction.
+        units: numbers in the cell's state, None where that is not known.
+        diagonal: whether recurrent weights are those of diagonal matrices.
+    """
 
     operands: Operands
     layout: Layout
     settings: Settings
+    units: int | None = None
+    diagonal: bool = False
 
     def at(self, place: int) -> ir.Value | None:
         """An operand, None where it is left out."""
@@ -116,19 +126,6 @@ class Cell:
     def each(self, places: Places) -> list[ir.Value]:
         """An operand for each gate that is computed."""
         return [self.needed(places[gate]) for gate in self.gates]
-
-    @property
-    def units(self) -> int:
-        """How many numbers the cell's state has.
-
-        Raises:
-            UnsupportedError: the shape of the bias is not known.
-        """
-        shape = self.needed(self.layout.bias[CELL]).shape
-        extent = None if shape is None or len(shape) != 1 else shape[0]
-        if not isinstance(extent, int):
-            raise UnsupportedError("a bias of unknown shape")
-        return extent
 
     @property
     def separate(self) -> bool:
@@ -184,6 +181,27 @@ def cells(operation: Operation, operands: Operands) -> list[Cell]:
         proj_clip=operation.number("proj_clip"),
     )
     return [
-        Cell(operands=operands, layout=layout, settings=replace(settings, backward=index > 0))
+        Cell(
+            operands=operands,
+            layout=layout,
+            settings=replace(settings, backward=index > 0),
+            units=_extent(operation.input(layout.bias[CELL])),
+            diagonal=_rank(operation.input(layout.recurrent[CELL])) == 1,
+        )
         for index, layout in enumerate(OPERATORS[operation.kind].directions)
     ]
+
+
+def _rank(operand: Operand) -> int | None:
+    if isinstance(operand, Constant):
+        return operand.array.ndim
+    return None if operand is None or operand.shape is None else len(operand.shape)
+
+
+def _extent(operand: Operand) -> int | None:
+    """The one extent of a vector."""
+    if isinstance(operand, Constant):
+        return operand.array.shape[0] if operand.array.ndim == 1 else None
+    shape = None if operand is None else operand.shape
+    extent = None if shape is None or len(shape) != 1 else shape[0]
+    return extent if isinstance(extent, int) else None

@@ -15,6 +15,7 @@ from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Operand, Operation
 from w2e_bridge.kernels.reading import (
     Extents,
+    chosen,
     extents,
     fits_int32,
     inside,
@@ -174,7 +175,7 @@ def _mirrored_pairs(
     pairs: dict[int, tuple[int, int]] = {}
     for node in chain:
         axis = positive(number(node, "axis", 0), len(shape))
-        numbers = integers(given(node, 1), scope) if rank_of(given(node, 1)) == 1 else None
+        numbers = chosen(node, scope)
         pair = None if numbers is None else _mirrored_pair(numbers, shape[axis])
         if pair is None or axis in pairs:
             return None

@@ -42,6 +42,14 @@ def integers(value: Operand, scope: Scope) -> list[int] | None:
     return [int(n) for n in array.reshape(-1)]
 
 
+def chosen(node: ir.Node, scope: Scope) -> list[int] | None:
+    """The indices of a Gather that stands for something else: int64, where an operator's own are int32."""
+    array = scope.array(given(node, 1))
+    if array is None or array.ndim != 1 or array.dtype != np.int64:
+        return None
+    return [int(n) for n in array]
+
+
 def parameter(node: ir.Node, index: int, name: str, scope: Scope) -> list[int] | None:
     """Integers of a constant input, or of the attribute that older operator sets have in its place."""
     value = given(node, index)

@@ -84,7 +84,9 @@ class Scope:
         if array is not None:
             return Constant(array=array.astype(np.int32), name=name)
         cast = self.maker(value, "Cast")
-        return cast.inputs[0] if cast is not None else value
+        source = None if cast is None else cast.inputs[0]
+        whole = source is not None and source.dtype in (None, ir.DataType.INT32, ir.DataType.INT64)
+        return source if whole else value
 
     def transposed(self, value: ir.Value | None, perm: tuple[int, ...]) -> ir.Value | None:
         """What a value is the Transpose of, by that permutation."""

@@ -196,6 +196,8 @@ def _as_float(source: Encoding, forms: list[Form], why: str) -> _Candidate | Non
         grade, reason = (
             (Grade.ROUNDING, "rounded to float32") if wider else (Grade.EXACT, "widened")
         )
+    elif form.by_values and source.codes.bits >= form.by_values:
+        grade, reason = Grade.EXACT, f"sums of {source.codes}, held by their values"
     else:
         grade, reason = Grade.FLOAT, f"stored as float32: {why}"
     return _Candidate(form=form, encoding=FLOAT32, steps=(step,), grade=grade, reason=reason)

@@ -59,6 +59,8 @@ class Form:
             (GGUF types); a source in the same layout is copied.
         encoding: the one encoding that it holds, as it is; then the fields from `codes` on are moot.
         anything: holds every encoding as it is (the canonical file).
+        by_values: codes of so many bits and more (biases: sums of products) are held by their values,
+            which is what they are in this target; 0 = no.
         positive: whether its scales have to be above 0.
         requantize: whether new codes may be made for it, where no exact way leads to it and the user
             accepts that: symmetric, in its blocks or one scale for each index of the first axis.
@@ -78,6 +80,7 @@ class Form:
     layout: str | None = None
     encoding: Encoding | None = None
     anything: bool = False
+    by_values: int = 0
     positive: bool = False
     requantize: bool = False
     per_tensor: bool = False
@@ -99,7 +102,9 @@ class Profile:
         forms: what it can hold; negotiation takes the cheapest that fits at the best grade.
         needs_graph: whether a model without a graph must get one first.
         opset: of the ONNX standard domain, where the target is ONNX.
-        layout: activation layout, "NCHW" or "NHWC".
+        layout: which passes bring images into the target's layout: "NCHW", "NHWC", or "" where the model
+            stays as it comes.
+        channels_last: numerics whose integer kernels the target computes on channels-last values.
         options: defaults of the target's options under this profile.
     """
 
@@ -108,7 +113,8 @@ class Profile:
     forms: tuple[Form, ...]
     needs_graph: bool = True
     opset: int = 23
-    layout: str = "NCHW"
+    layout: str = ""
+    channels_last: frozenset[str] = frozenset()
     options: Mapping[str, str] = field(default_factory=dict)
 
 

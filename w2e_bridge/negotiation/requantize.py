@@ -1,7 +1,8 @@
 """New codes from decoded values, where no exact way leads to a form: symmetric, a scale for each channel or block.
 
 The scale of a channel or block is its largest magnitude over the largest code, rounded once to float32; a
-code is the value over the scale, rounded half to even. A channel of zeros has scale 1.
+code is the value over the scale, rounded half to even. A channel of zeros has scale 1. Where the source
+has a scale and that one is enough for a whole channel or block, it is kept: then nothing is lost there.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2e_bridge.ir.codes import Integer
-from w2e_bridge.ir.encoding import WHOLE, Encoding
-from w2e_bridge.ir.parts import Parts
+from w2e_bridge.ir.encoding import WHOLE, Encoding, OffsetKind
+from w2e_bridge.ir.parts import Parts, decode
 from w2e_bridge.ir.tensor import ComputedStorage, Tensor
 from w2e_bridge.negotiation.profile import Form
 
@@ -59,6 +60,12 @@ def target_of(form: Form, columns: int, rank: int) -> Encoding | None:
     return Encoding(codes=form.codes, block=extents, scale=form.scale)
 
 
+def _biased(encoding: Encoding) -> bool:
+    """Whether values are no whole multiples of the scale."""
+    offset = encoding.offset
+    return offset is not None and offset.kind is not OffsetKind.ZERO_POINT
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Requantized:
     """A tensor in new codes.
@@ -99,18 +106,38 @@ class Requantized:
         """The scale of each row, (rows, 1): that of its index on the first axis, or one for all."""
         source = self.tensor
         largest = np.zeros(source.rows, np.float32)
+        own = np.zeros(source.rows, np.float32)
         for start, stop in source.spans():
             largest[start:stop] = np.abs(source.decode_rows(start, stop)).max(axis=1, initial=0)
+            own[start:stop] = self._own(start, stop)
         block = self.encoding.block or ()
         channels = source.shape[0] if len(block) == len(source.shape) and block[0] == 1 else 1
         if not source.rows or source.rows % channels:
             channels = 1
         each = largest.reshape(channels, -1).max(axis=1, initial=0)
-        return np.repeat(self._scale(each), source.rows // channels)[:, None]
+        common = own.reshape(channels, -1)
+        one = np.where((common == common[:, :1]).all(axis=1), common[:, 0], np.float32(0))
+        return np.repeat(self._scale(each, one), source.rows // channels)[:, None]
 
-    def _scale(self, largest: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _own(self, start: int, stop: int) -> NDArray[np.float32]:
+        """The scale that the source has for the whole of each row, 0 where it has more than one."""
+        encoding = self.tensor.encoding
+        none = np.zeros(stop - start, np.float32)
+        plain = not isinstance(encoding.codes, Integer) or encoding.scale_divides
+        if plain or encoding.scale is None or _biased(encoding):
+            return none
+        scale = self.tensor.storage.parts(start, stop).scale
+        if scale is None:
+            return none
+        numbers = decode(encoding.scale, scale)
+        same = (numbers == numbers[:, :1]).all(axis=1)
+        found = np.where(same, np.abs(numbers[:, 0]), np.float32(0))
+        return np.broadcast_to(found, none.shape)
+
+    def _scale(self, largest: NDArray[np.float32], own: NDArray[np.float32]) -> NDArray[np.float32]:
         with np.errstate(all="ignore"):
             scale = (largest.astype(np.float64) / self._reach).astype(np.float32)
+        scale = np.where((own > 0) & (largest <= own * np.float32(self._reach)), own, scale)
         return np.where(scale > 0, scale, np.float32(1))
 
     def compute(self, start: int, stop: int) -> Parts:
@@ -120,7 +147,7 @@ class Requantized:
         if self._blocked:
             assert self.encoding.block is not None
             grouped = values.reshape(values.shape[0], -1, self.encoding.block[0])
-            scale = self._scale(np.abs(grouped).max(axis=2, initial=0))
+            scale = self._scale(np.abs(grouped).max(axis=2, initial=0), np.zeros(1, np.float32))
             spread = np.repeat(scale, self.encoding.block[0], axis=1)
         else:
             scale = spread = self._channels[start:stop]

@@ -31,7 +31,9 @@ def half_away(x: Reals) -> Reals:
     """C's `round`: to the nearest whole number, halves away from zero."""
     # floor(|x| + 0.5) would take the number just below a half up: the sum is rounded.
     whole = np.trunc(x)
-    return np.asarray(whole + np.trunc((x - whole) * 2), x.dtype)
+    with np.errstate(invalid="ignore"):
+        part = np.trunc((x - whole) * 2)
+    return np.asarray(np.where(np.isinf(x), x, whole + part), x.dtype)
 
 
 def saturated(numbers: Reals | NDArray[np.int64], dtype: str) -> NDArray[np.integer]:
@@ -93,7 +95,7 @@ def table_16(function: Function, x: Range, y: Range) -> NDArray[np.int16]:
         bias = half_away((straight - half_away(middle)) / two)
         last = half_away(function(high.reshape(1)) * factor)
         entries = np.concatenate([sample - bias, last])
-    return saturated(np.where(np.isnan(entries), -np.inf, entries), "int16").astype(np.int16)
+    return saturated(entries, "int16").astype(np.int16)
 
 
 def slopes(table: NDArray[np.int16]) -> NDArray[np.int16]:

@@ -1,7 +1,5 @@
 """Unary kernels of TensorFlow Lite and XNNPACK on codes: functions of real numbers, and in whole numbers.
 
-Functions of float32 numbers are correctly rounded here; the C library that a kernel calls may be one unit
-of the last place off, which moves an entry of a table where its real value lies at a half.
 Sources: tensorflow/lite/kernels/{activations,elementwise,exp}.cc, internal/reference/{gelu,hard_swish}.h
 and internal/reference/integer_ops/{logistic,tanh}.h of LiteRT at commit f674577; google/XNNPACK
 src/reference/unary-elementwise.cc at commit 75db3c0.
@@ -18,25 +16,22 @@ from numpy.typing import NDArray
 from w2e_bridge.numerics import gemmlowp
 from w2e_bridge.numerics.elementwise import Affine, multiplier_of
 from w2e_bridge.numerics.fixed_point import divide_by_power, multiply, reduced
+from w2e_bridge.numerics.libm import Single, erfcf, expf, expm1f, logf, tanhf
 from w2e_bridge.numerics.lookup import Function, Reals, table_8, table_8_even
 
 Codes = NDArray[np.integer]
 ONE = np.float32(1)
 
 
-def rounded(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Function:
-    """A function computed in float64 and rounded to float32."""
+def _single(function: Callable[[Single], Single]) -> Function:
+    def typed(x: Reals) -> Reals:
+        return function(x.astype(np.float32))
 
-    def single(x: Reals) -> Reals:
-        return function(x.astype(np.float64)).astype(np.float32)
-
-    return single
+    return typed
 
 
-exp, tanh = rounded(np.exp), rounded(np.tanh)
-_expm1 = rounded(np.expm1)
-_erfc = rounded(np.vectorize(math.erfc, otypes=[np.float64]))
-_log = rounded(np.log)
+exp, tanh = _single(expf), _single(tanhf)
+_expm1, _erfc, _log = _single(expm1f), _single(erfcf), _single(logf)
 
 
 def logistic(x: Reals) -> Reals:

@@ -22,6 +22,8 @@ from w2e_bridge.formats.spec import Request
 from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.qdq import unfold
 from w2e_bridge.graph.qdq_emit import OPSETS, opset_of
+from w2e_bridge.graph.rewriting import drop_unused
+from w2e_bridge.graph.store import store
 from w2e_bridge.graph.weights import weights_of
 from w2e_bridge.ir.activation import ActivationMode, ActivationQuantization
 from w2e_bridge.ir.codes import Integer
@@ -33,8 +35,6 @@ from w2e_bridge.ir.tensor import ComputedStorage, Tensor
 from w2e_bridge.loss import Grade, Ignored, TensorLoss
 from w2e_bridge.negotiation.decision import Decisions
 from w2e_onnx.lowering.quantized_dynamic import emit_dynamic
-from w2e_onnx.lowering.quantized_store import store
-from w2e_onnx.lowering.rewriting import drop_unused
 
 IR_VERSIONS: Mapping[int, int] = {21: 10, 22: 10, 23: 11, 24: 12, 25: 13}
 """The IR version that belongs to an operator set (onnx/onnx docs/Versioning.md)."""

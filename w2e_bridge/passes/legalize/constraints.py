@@ -54,6 +54,7 @@ class Constraint:
         weights: of WEIGHTS: the operand.
         bias: of WEIGHTS: the operand.
         axis: of WEIGHTS: the axis along which scales may differ.
+        centred: its zeros are codes of 0, so that zero points must be 0.
     """
 
     rule: Rule
@@ -63,6 +64,7 @@ class Constraint:
     weights: int | None = None
     bias: int | None = None
     axis: int = 0
+    centred: bool = False
 
 
 def _each(row: Constraint, kinds: str) -> dict[str, Constraint]:
@@ -84,10 +86,12 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "transpose_conv": Constraint(rule=Rule.WEIGHTS, data=(2,), weights=1, bias=3),
     "batch_matmul": Constraint(rule=Rule.FREE, types=SIGNED, data=(0, 1)),
     **_each(Constraint(rule=Rule.FREE, data=(0, 1)), "add sub mul"),
-    **_each(Constraint(rule=Rule.FREE, types=BYTES, data=(0, 1)), "div prelu"),
+    "div": Constraint(rule=Rule.FREE, data=(0, 1)),
+    "prelu": Constraint(rule=Rule.FREE, types=BYTES, data=(0, 1)),
     "squared_difference": Constraint(rule=Rule.FREE, types=("int8",), data=(0, 1)),
-    **_each(Constraint(rule=Rule.FREE), "relu relu6 relu_n1_to_1 leaky_relu mean sum"),
-    **_each(Constraint(rule=Rule.FREE, types=BYTES), "hard_swish gelu relu_0_to_1"),
+    "reduce_prod": Constraint(rule=Rule.FREE, types=SIGNED),
+    **_each(Constraint(rule=Rule.FREE), "relu relu6 leaky_relu mean sum gelu"),
+    **_each(Constraint(rule=Rule.FREE, types=BYTES), "hard_swish relu_n1_to_1 relu_0_to_1"),
     **_each(Constraint(rule=Rule.FREE, types=("int8",)), "elu"),
     **_each(Constraint(rule=Rule.FREE, types=SIGNED), "exp log sqrt rsqrt abs"),
     "softmax": _fixed(int8=_UNIT, uint8=_UNIT_UNSIGNED, int16=_WIDE),
@@ -101,26 +105,36 @@ CONSTRAINTS: Mapping[str, Constraint] = {
         "space_to_batch_nd batch_to_space_nd max_pool_2d reduce_max reduce_min mirror_pad "
         "resize_nearest_neighbor reverse_v2 broadcast_to tile gather_nd",
     ),
-    **_each(
-        Constraint(rule=Rule.MOVE, types=BYTES), "depth_to_space space_to_depth topk_v2"
-    ),
+    **_each(Constraint(rule=Rule.MOVE, types=BYTES), "depth_to_space space_to_depth topk_v2"),
     "split": Constraint(rule=Rule.MOVE, data=(1,)),
     **_each(Constraint(rule=Rule.JOIN, data=None), "concatenation pack maximum minimum"),
     "select_v2": Constraint(rule=Rule.JOIN, data=(1, 2)),
-    "dynamic_update_slice": Constraint(rule=Rule.JOIN, types=("int8",), data=(0, 1)),
+    "dynamic_update_slice": Constraint(rule=Rule.JOIN, data=(0, 1)),
     "padv2": Constraint(rule=Rule.JOIN, data=(0, 2)),
+    "matrix_set_diag": Constraint(rule=Rule.JOIN, data=(0, 1)),
+    "one_hot": Constraint(rule=Rule.JOIN, types=BYTES, data=(2, 3)),
+    "reverse_sequence": Constraint(rule=Rule.MOVE, types=("uint8", "int16")),
+    "matrix_diag": Constraint(rule=Rule.MOVE, centred=True),
+    "fill": Constraint(rule=Rule.MOVE, data=(1,)),
+    "scatter_nd": Constraint(rule=Rule.MOVE, types=BYTES, data=(1,), centred=True),
+    "embedding_lookup": Constraint(rule=Rule.MOVE, data=(1,)),
     "average_pool_2d": Constraint(rule=Rule.SAME),
     "resize_bilinear": Constraint(rule=Rule.SAME),
     **_each(
-        Constraint(rule=Rule.PLACES, types=BYTES, data=(0, 1)),
+        Constraint(rule=Rule.PLACES, data=(0, 1)),
         "equal not_equal less less_equal greater greater_equal",
     ),
     **_each(Constraint(rule=Rule.PLACES, types=BYTES), "arg_max arg_min"),
+    **_each(Constraint(rule=Rule.PLACES, data=()), "shape rank"),
 }
 """Kinds with integer kernels."""
 
-FIXED_VALUES = frozenset({"if", "while"})
-"""Kinds whose bodies are graphs of their own: what they read and make stays as it is."""
+FIXED_VALUES = frozenset(
+    {"if", "while", "svdf", "rnn", "lstm"}
+    | {f"{way}directional_sequence_{cell}" for way in ("uni", "bi") for cell in ("lstm", "rnn")}
+)
+"""Kinds whose bodies are graphs of their own, or that have a quantization for each of their parts: what
+they read and make stays as it is."""
 
 CHANGES = frozenset({"quantize", "dequantize"})
 """Kinds that are there to change the quantization."""

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from w2e_onnx.lowering.litert import accumulator as sums
 from w2e_onnx.lowering.litert.call import Call, Slot
+from w2e_onnx.lowering.litert.hybrid import hybrid, is_hybrid
 from w2e_onnx.lowering.litert.rules import Rule
 from w2e_onnx.lowering.litert.scaling import Sum, check, fixed, fused, wide
 
@@ -16,6 +17,8 @@ OHWI_TO_OIHW = (0, 3, 1, 2)
 
 def convolution(call: Call) -> Sequence[ir.Value]:
     """The rule of CONV_2D."""
+    if is_hybrid(call):
+        return hybrid(call)
     image, weights, bias = call.operand(0), call.operand(1), call.optional(2)
     check(call, (image, weights, bias), axis=0)
     said = sums.geometry(call, sums.window_at(call, weights), image)

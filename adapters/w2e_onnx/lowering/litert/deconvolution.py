@@ -19,6 +19,7 @@ from w2e_bridge.kernels.deconvolution import padding_for
 from w2e_onnx.lowering.litert import accumulator as sums
 from w2e_onnx.lowering.litert.call import Call, Slot
 from w2e_onnx.lowering.litert.depthwise import lanes
+from w2e_onnx.lowering.litert.hybrid import hybrid, is_hybrid
 from w2e_onnx.lowering.litert.rules import NotHere, Rule
 from w2e_onnx.lowering.litert.scaling import Sum, check, fixed, fused, wide
 
@@ -63,6 +64,8 @@ class Phases:
 
 def transpose_conv(call: Call) -> Sequence[ir.Value]:
     """The rule of TRANSPOSE_CONV."""
+    if is_hybrid(call):
+        return hybrid(call)
     weights, image, bias = call.operand(1), call.operand(2), call.optional(3)
     check(call, (image, weights, bias), axis=0)
     phases = _phases(call, image, weights)

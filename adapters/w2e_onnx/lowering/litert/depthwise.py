@@ -15,8 +15,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from w2e_onnx.lowering.litert import accumulator as sums
-from w2e_onnx.lowering.litert.call import Call, Slot
+from w2e_onnx.lowering.litert.call import Call
 from w2e_onnx.lowering.litert.convolution import delegated
+from w2e_onnx.lowering.litert.hybrid import hybrid, is_hybrid
 from w2e_onnx.lowering.litert.rules import NotHere, Rule
 from w2e_onnx.lowering.litert.scaling import Sum, check, fixed, fused, wide
 
@@ -28,14 +29,20 @@ halves away from zero (tensorflow/lite/kernels/internal/optimized/optimized_ops.
 
 def depthwise(call: Call) -> Sequence[ir.Value]:
     """The rule of DEPTHWISE_CONV_2D."""
+    if is_hybrid(call):
+        return hybrid(call)
     image, weights, bias = call.operand(0), call.operand(1), call.optional(2)
     check(call, (image, weights, bias), axis=3)
     outputs, channels = sums.extent(weights, 3), sums.extent(image, 3)
     if channels is None or outputs is None:
         raise NotHere("channels known at run time only")
     quick = not call.reference and image.type != "int16" and delegated(image, weights, bias)
-    codes, zero = _signed(call, weights) if quick and channels > 1 else sums.unsigned(call, weights)
     assert image.value is not None
+    assert weights.value is not None
+    assert weights.zero_point is not None
+    codes, zero = weights.value, weights.zero_point
+    if not quick or channels == 1:
+        codes, zero = sums.unsigned(call, weights)
     s = Sum(
         image=image,
         weights=weights,
@@ -66,20 +73,6 @@ def _spread(call: Call, s: Sum, channels: int, outputs: int) -> Sum:
     places = np.repeat(np.arange(channels, dtype=np.int64), outputs // channels)
     image = call.add("Gather", [s.input, call.literal(places, "places")], {"axis": 3})
     return replace(s, input=image, said=s.said | {"group": outputs})
-
-
-def _signed(call: Call, weights: Slot) -> tuple[ir.Value, ir.Value]:
-    """Weights and zero point in the form that is fastest: int8 without one, wherever they fit."""
-    assert weights.value is not None
-    assert weights.zero_point is not None
-    assert weights.quantized is not None
-    if weights.type == "int8":
-        return weights.value, weights.zero_point
-    centred = weights.array().astype(np.int64) - weights.quantized.zero_point
-    if centred.min() < -128 or centred.max() > 127:
-        return weights.value, weights.zero_point
-    wide_codes = [call.cast(v, "int32") for v in (weights.value, weights.zero_point)]
-    return call.cast(call.add("Sub", wide_codes), "int8"), call.literal(np.int8(0), "zero")
 
 
 RULES: Mapping[str, Rule] = {"depthwise_conv_2d": depthwise}

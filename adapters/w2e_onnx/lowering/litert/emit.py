@@ -171,7 +171,7 @@ class Emitter:
             type=ir.TensorType(DTYPES[into]),
             shape=canonical.shape,
         )
-        self._append(call, [flipped], [value], [made], {name_of(canonical): formal})
+        self._append(call, [flipped], [value], [made], [(name_of(canonical), formal)])
         return made
 
     def emit(self, operation: Operation) -> None:
@@ -186,12 +186,13 @@ class Emitter:
             self.made(value, slot) for value, slot in zip(operation.outputs, outputs, strict=True)
         ]
         inputs = [self.actual(o, s) for o, s in zip(operation.inputs, operands, strict=True)]
-        names = {
-            self.label(o, i): s
+        # A value may be more than one operand.
+        names = [
+            (self.label(o, i), s)
             for i, (o, s) in enumerate(zip(operation.inputs, operands, strict=True))
             if s is not None
-        }
-        names |= {name_of(v): s for v, s in zip(operation.outputs, outputs, strict=True)}
+        ]
+        names += [(name_of(v), s) for v, s in zip(operation.outputs, outputs, strict=True)]
         self._append(call, results, inputs, made, names)
         for value, new, slot in zip(operation.outputs, made, outputs, strict=True):
             self.carried[value] = new
@@ -211,6 +212,7 @@ class Emitter:
                 self.fallbacks[call.operation.kind] = str(reason)
                 call.nodes.clear()
                 call.derived.clear()
+                call.functions.clear()
         else:
             self.fallbacks.setdefault(call.operation.kind, "no rule")
         return plain(call)
@@ -245,13 +247,13 @@ class Emitter:
         results: Sequence[ir.Value],
         inputs: Sequence[ir.Value | None],
         made: Sequence[ir.Value],
-        names: Mapping[str, Slot],
+        names: Sequence[tuple[str, Slot]],
     ) -> None:
         function = call.function(results, self.opsets)
         self.functions.setdefault(function.name, function)
         self.functions |= {f.name: f for f in call.functions.values()}
         actual = list(inputs)
-        for name, slot in names.items():
+        for name, slot in names:
             if slot.quantized is not None:
                 actual += self.parameters(name, slot)
         for formal, array in call.derived.values():

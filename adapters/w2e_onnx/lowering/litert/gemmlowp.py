@@ -30,10 +30,13 @@ class Fixed:
 
     def __init__(self, call: Call) -> None:
         self.call = call
+        self.numbers: dict[int, ir.Value] = {}
 
     def number(self, value: int) -> ir.Value:
         """A constant."""
-        return self.call.literal(np.int64(value), "number")
+        if value not in self.numbers:
+            self.numbers[value] = self.call.literal(np.int64(value), "number")
+        return self.numbers[value]
 
     def add(self, a: ir.Value, b: ir.Value | int) -> ir.Value:
         """The sum."""

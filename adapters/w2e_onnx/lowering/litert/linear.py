@@ -17,15 +17,15 @@ from w2e_bridge.numerics.fixed_point import quantize_multiplier
 from w2e_onnx.lowering.litert import accumulator as sums
 from w2e_onnx.lowering.litert import fixed_point
 from w2e_onnx.lowering.litert.call import MICROSOFT, Call, Slot
+from w2e_onnx.lowering.litert.hybrid import NARROW_WEIGHTS, hybrid, is_hybrid
 from w2e_onnx.lowering.litert.rules import NotHere, Rule
 from w2e_onnx.lowering.litert.scaling import check, clipped, finished, multipliers
-
-NARROW_WEIGHTS = {"int4": 2, "int2": 4}
-"""How many codes share a byte; XNNPACK wants whole bytes in a row."""
 
 
 def fully_connected(call: Call) -> Sequence[ir.Value]:
     """The rule of FULLY_CONNECTED."""
+    if is_hybrid(call):
+        return hybrid(call)
     x, weights, bias = call.operand(0), call.operand(1), call.optional(2)
     check(call, (x, weights, bias), axis=0, symmetric=False)
     if weights.type not in ("int8", "uint8", "int4", "int2"):
@@ -151,6 +151,8 @@ def _wide(call: Call, rows: ir.Value, x: Slot, weights: Slot, bias: Slot | None)
 
 def batch_matmul(call: Call) -> Sequence[ir.Value]:
     """The rule of BATCH_MATMUL."""
+    if is_hybrid(call):
+        return hybrid(call)
     x, y, output = call.operand(0), call.operand(1), call.outputs[0]
     if x.quantized is None or y.quantized is None or output.quantized is None:
         raise NotHere("real numbers among codes")

@@ -1,5 +1,6 @@
-"""UNIDIRECTIONAL_SEQUENCE_LSTM of int8 codes with an int16 cell: tensorflow/lite/kernels/lstm_eval.cc,
-`LstmStepInteger8x8_16`. Both kernel sets have this one kernel.
+"""UNIDIRECTIONAL_SEQUENCE_LSTM of int8 codes with an int16 cell: what is known of one, and its products.
+
+tensorflow/lite/kernels/lstm_eval.cc, `LstmStepInteger8x8_16`. Both kernel sets have this one kernel.
 
 What the sequence gives to the gates is computed at once for all steps; a step is one product, one look-up
 for all gates, and one for the cell. All numbers are whole, as float64, times a power of two.
@@ -18,21 +19,19 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from w2e_bridge.kernels.lstm_cell import CELL, FORGET, INPUT, ONE_WAY, OUTPUT
+from w2e_bridge.kernels.lstm_cell import ONE_WAY
 from w2e_bridge.numerics import lstm as numbers
 from w2e_bridge.numerics.fixed_point import quantize_multiplier
 from w2e_onnx.lowering.litert import fixed_point
 from w2e_onnx.lowering.litert import lstm_parts as parts
-from w2e_onnx.lowering.litert.call import SHIFT, Call, Slot
-from w2e_onnx.lowering.litert.lstm_parts import Direction, scale_of, value_of, zero_of
+from w2e_onnx.lowering.litert.call import SHIFT, Call
+from w2e_onnx.lowering.litert.lstm_parts import Direction, scale_of, zero_of
 from w2e_onnx.lowering.litert.rules import NotHere
 
 NUDGE = 1.0 + 2.0**-50
 """Takes a half below 2**31 away from zero, and nothing else over one."""
 
 HIGHEST, LOWEST = 2**15 - 1, -(2**15)
-ONE = np.float64(2.0**-15 * NUDGE)
-"""What codes of a sigmoid are multiplied by, so that a product with them needs only be rounded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,27 +89,6 @@ class Cell:
         return len(self.direction.gates) == 4 and not any(seen) and self.hidden.short
 
 
-def rule(call: Call) -> Sequence[ir.Value]:
-    """The rule."""
-    cell = known(call)
-    direction, layout = cell.direction, cell.direction.layout
-    time_major = bool(call.operation.integer("time_major"))
-    x = value_of(direction.needed(layout.input))
-    sequence = x if time_major else parts.turned(call, x)
-    slices = _from_input(call, cell, sequence)
-    before = call.cast(value_of(direction.needed(layout.state)), "float64")
-    step = Step.of(call, cell)
-    hidden, state, part = (parts.formal(call, name) for name in ("hidden", "cell", "part"))
-    with parts.loop(call) as nodes:
-        following, after = step.run(hidden, state, part)
-    states = {
-        hidden: (value_of(direction.needed(layout.hidden)), following),
-        state: (before, after),
-    }
-    last, kept, every = parts.scan(call, nodes, states, {part: slices}, [following])
-    return [every if time_major else parts.turned(call, every), last, call.cast(kept, "int16")]
-
-
 def known(call: Call) -> Cell:
     """What is known of an operation.
 
@@ -140,22 +118,6 @@ def known(call: Call) -> Cell:
         hidden=Hidden(multiplier=int(multiplier), shift=int(shift), zero=int(zeros[4])),
         hidden_scale=float(scales[4]),
     )
-
-
-def _from_input(call: Call, cell: Cell, sequence: ir.Value) -> ir.Value:
-    """What the sequence gives to all gates of all steps, (time, batch, gates)."""
-    direction, layout = cell.direction, cell.direction.layout
-    x, weights = direction.needed(layout.input), direction.each(layout.weights)
-    bias = direction.each(layout.bias)
-    most = bound(parts.weights_of(weights), zero_of(x))
-    most += max(int(np.abs(slot.array().astype(np.int64)).max(initial=0)) for slot in bias)
-    sums = product(call, sequence, parts.matrix(call, weights), x.zero_point)
-    sums = call.add("Add", [sums, parts.joined(call, [value_of(slot) for slot in bias])])
-    scales = [
-        numbers.product_scale(scale_of(w), scale_of(x), gate)
-        for w, gate in zip(weights, cell.gate_scales, strict=True)
-    ]
-    return saturated(call, rescaled(call, sums, scales, most, direction.units))
 
 
 def bound(weights: NDArray[np.int64], zero: int) -> int:
@@ -197,90 +159,3 @@ def saturated(call: Call, value: ir.Value, low: int = LOWEST, high: int = HIGHES
     """Held between two codes."""
     ends = [call.constant("end", np.asarray(end, np.float64)) for end in (low, high)]
     return call.add("Clip", [value, *ends])
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Step:
-    """One step. What does not change from step to step is made before the loop.
-
-    Attributes:
-        call: whose body it is.
-        cell: what is known.
-        sigmoid, tanh: tables of the gates' activations, from the lowest code up.
-        activation: table of the cell's activation, from code 0 up, then the negative ones.
-        recurrent: weights of the hidden state.
-        projection: weights, or None.
-    """
-
-    call: Call
-    cell: Cell
-    sigmoid: ir.Value
-    tanh: ir.Value
-    activation: ir.Value
-    recurrent: ir.Value
-    projection: ir.Value | None
-
-    @classmethod
-    def of(cls, call: Call, cell: Cell) -> Step:
-        """Append the tables and weights."""
-        direction, layout, hidden = cell.direction, cell.direction.layout, cell.hidden
-        projection = direction.at(layout.projection)
-
-        def scaled(entries: NDArray[np.int16], factor: float, *, roll: bool = False) -> ir.Value:
-            made = parts.table(call, entries, roll=roll)
-            return call.add("Mul", [made, call.constant("unit", np.asarray(factor, np.float64))])
-
-        to_hidden = np.ldexp(np.float64(hidden.multiplier), 15 - 31) if cell.plain else 1.0
-        cell_table = numbers.tanh_table(15 + cell.exponent)
-        return cls(
-            call=call,
-            cell=cell,
-            sigmoid=scaled(numbers.sigmoid_table(), ONE if cell.plain else 1.0),
-            tanh=scaled(
-                numbers.tanh_table(numbers.GATE_BITS),
-                2.0 ** -(15 + cell.exponent) if cell.plain else 1.0,
-            ),
-            activation=scaled(cell_table, to_hidden, roll=True),
-            recurrent=parts.matrix(call, direction.each(layout.recurrent)),
-            projection=None if projection is None else parts.matrix(call, [projection]),
-        )
-
-    def run(
-        self, hidden: ir.Value, state: ir.Value, part: ir.Value
-    ) -> tuple[ir.Value, ir.Value]:
-        """The next hidden state, as it travels, and the cell's next state."""
-        gates = saturated(self.call, self.call.add("Add", [self._recurrent(hidden), part]))
-        if self.cell.plain:
-            after, output = self._plain(gates, state)
-        else:
-            after, output = self._separate(gates, state)
-        return self._hidden(output, after), after
-
-    def _recurrent(self, hidden: ir.Value) -> ir.Value:
-        """What the hidden state gives to all gates."""
-        direction = self.cell.direction
-        before, weights = direction.needed(18), direction.each(direction.layout.recurrent)
-        most = bound(parts.weights_of(weights), zero_of(before))
-        scales = [
-            numbers.product_scale(scale_of(w), scale_of(before), gate)
-            for w, gate in zip(weights, self.cell.gate_scales, strict=True)
-        ]
-        sums = product(self.call, hidden, self.recurrent, before.zero_point)
-        return rescaled(self.call, sums, scales, most, direction.units)
-
-    def _plain(self, gates: ir.Value, state: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """All gates in one look-up; its factors leave only the roundings to do."""
-        call, units = self.call, self.cell.direction.units
-        start = parts.spread([SIZE // 2] * 3 + [SIZE + SIZE // 2], units).astype(np.int32)
-        index = call.add("Add", [call.cast(gates, "int32"), call.constant("start", start)])
-        both = self._both()
-        found = call.add("Gather", [both, index])
-        split = {"axis": -1, "num_outputs": 4}
-        taken, forget, output, candidate = call.add_many("Split", [found], split, count=4)
-        kept = call.add("Round", [call.add("Mul", [forget, state])])
-        new = call.add("Round", [call.add("Mul", [taken, candidate])])
-        return self._limited(call.add("Add", [kept, new])), output
-
-    def _limited(self, state: ir.Value) -> ir.Value:
-        limit = self.cell.clip
-        return saturated(self.call, state, -limit if limit else LOWEST, limit or HIGHEST)

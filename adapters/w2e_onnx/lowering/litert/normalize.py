@@ -1,7 +1,7 @@
-"""LOG_SOFTMAX and L2_NORMALIZATION of 8-bit codes, and SOFTMAX.
+"""LOG_SOFTMAX of 8-bit codes; the table of normalizations.
 
-XNNPACK takes none of them with codes. L2_NORMALIZATION is the same in both kernel sets.
-Measured against ai-edge-litert 2.3.0, rows of 1 to 500: no code differs.
+XNNPACK takes none of them with codes. Measured against ai-edge-litert 2.3.0, rows of 1 to 500: no code
+differs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from w2e_bridge.numerics.gemmlowp import HALF_SQRT_2
 from w2e_bridge.numerics.softmax import (
     DIFF_BITS,
     LOG_BITS,
@@ -18,9 +17,9 @@ from w2e_bridge.numerics.softmax import (
     fixed,
     reverse_multiplier,
 )
-from w2e_onnx.lowering.litert import softmax
+from w2e_onnx.lowering.litert import l2, softmax
 from w2e_onnx.lowering.litert.call import Call
-from w2e_onnx.lowering.litert.fixed_point import NUDGE, half, multiply
+from w2e_onnx.lowering.litert.fixed_point import multiply
 from w2e_onnx.lowering.litert.gemmlowp import BITS, Fixed
 from w2e_onnx.lowering.litert.lookup import look_up
 from w2e_onnx.lowering.litert.rules import NotHere, Rule
@@ -82,60 +81,8 @@ def _log_fixed(call: Call) -> ir.Value:
     return call.cast(call.add("Where", [near, bounded, zero]), "uint8")
 
 
-def _l2(call: Call) -> list[ir.Value]:
-    _, y = pair(call, BYTES)
-    if y.scale != 1 / 128 or y.zero != (0 if y.type == "int8" else 128):
-        raise NotHere("L2_NORMALIZATION of other scales than LiteRT takes")
-    number = call.centred(call.operand(0))
-    last = softmax.last_axis(call)
-    total = call.add("ReduceSum", [call.add("Mul", [number, number]), last], {"keepdims": 1})
-    factor, divisor = _inverse_root(call, call.cast(total, "int64"), unsigned=y.type == "uint8")
-    # MultiplyByQuantizedMultiplier, in float64; products have 39 bits.
-    product = call.add("Mul", [call.cast(number, "float64"), factor])
-    high = call.add("Floor", [call.add("Add", [product, half(call)])])
-    rounded = call.add("Round", [call.add("Mul", [high, divisor])])
-    moved = call.add("Add", [rounded, call.literal(np.float64(128), "zero")])
-    ends = [call.literal(np.float64(n), "end") for n in (0, 255)]
-    return [call.cast(call.add("Clip", [moved, *ends]), "uint8")]
-
-
-def _inverse_root(call: Call, total: ir.Value, *, unsigned: bool) -> tuple[ir.Value, ir.Value]:
-    """`numerics.gemmlowp.inverse_square_root` as factors before and after the first rounding, times 128.
-
-    With x = 8 * w the steps of Newton's method are quotients of numbers above 0, and the first of them,
-    from x = 1, needs no product.
-    """
-    math = Fixed(call)
-    bits = math.bit_length(total)
-    lengths = np.arange(33, dtype=np.int64)
-    pairs = np.clip((31 - lengths) // 2 - 1, -1, 13)
-    raised = math.product(total, math.select(np.int64(1) << (2 * np.maximum(pairs, 0)), bits))
-    value = math.quotient(raised, math.select(np.where(pairs < 0, 4, 1), bits))
-    halved = math.quotient(math.add(math.quotient(value, 2), 1), 2)  # rounded
-    scaled = math.product(halved, 64)
-    w = math.subtract(3 << 24, math.quotient(math.add(halved, 4), 8))
-    for _ in range(4):
-        square = math.quotient(math.add(math.product(w, w), 1 << 24), 1 << 25)
-        cube = math.quotient(math.add(math.product(square, w), 1 << 27), 1 << 28)
-        less = math.quotient(math.add(math.product(cube, scaled), 1 << 30), 1 << 31)
-        more = math.quotient(math.add(math.product(w, 3), 1), 2)
-        w = math.subtract(more, less)
-    root = math.quotient(math.add(math.product(w, 8 * HALF_SQRT_2), 1 << 30), 1 << 31)
-    # 1 and 0 have the largest multiplier and no shift.
-    single = call.add("Less", [total, math.number(2)])
-    multiplier = call.add("Where", [single, math.number((1 << BITS) - 1), root])
-    extra = np.where(lengths < 2, 0, np.maximum(pairs - 11, 0))
-    shift = np.where(lengths < 2, 0, -np.maximum(11 - pairs, 0))
-    # Times 128: with uint8 the codes are, with int8 the shift is less by 7.
-    left, right = (7, shift) if unsigned else (np.maximum(shift + 7, 0), np.minimum(shift + 7, 0))
-    before = call.literal(np.ldexp(1.0, left + extra - BITS), "before")
-    after = call.literal(np.ldexp(NUDGE, right), "after")
-    factor = call.add("Mul", [call.cast(multiplier, "float64"), call.add("Gather", [before, bits])])
-    return factor, call.add("Gather", [after, bits])
-
-
 RULES: dict[str, Rule] = {
     "softmax": softmax.rule,
     "log_softmax": _log_softmax,
-    "l2_normalization": _l2,
+    "l2_normalization": l2.rule,
 }

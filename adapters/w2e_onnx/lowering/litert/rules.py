@@ -21,7 +21,7 @@ class NotHere(Exception):  # noqa: N818 - an answer, not an error
 
 FAMILIES = (
     "convolution", "depthwise", "deconvolution", "linear", "pooling", "arithmetic", "requantize", "comparison", "rectify", "joining", "unary", "normalize", "reduce",
-    "shape", "padding", "indices", "spaces", "image", "control", "recurrent", "custom", "hybrid",
+    "shape", "padding", "indices", "spaces", "image", "control", "lstm", "recurrent", "custom",
 )  # fmt: skip
 """Modules of this package, each with `RULES: Mapping[str, Rule]`."""
 

@@ -8,12 +8,12 @@ import numpy as np
 import onnx_ir as ir
 
 from w2e_bridge.formats.output import Buffer
+from w2e_bridge.graph.data import DataFile
+from w2e_bridge.graph.rewriting import first_of
 from w2e_bridge.graph.weights import DTYPES, weights_of
 from w2e_bridge.ir.parts import Parts
 from w2e_bridge.ir.plain import PLAIN, numpy_type
 from w2e_bridge.ir.tensor import Tensor
-from w2e_onnx.lowering.data import DataFile
-from w2e_onnx.lowering.rewriting import first_of
 
 INLINE = 64 << 20
 """Bytes of weights up to which a model is one file."""

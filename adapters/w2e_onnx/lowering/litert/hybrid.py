@@ -1,0 +1,214 @@
+"""Operators of floats that read integer weights: the floats are rounded at run time, then everything is real.
+
+A kernel rounds each row, or each sample, to codes of 8 bits, multiplies integers and scales the sums. The
+body rounds in the same way, to whole numbers times a scale, and computes with floats: that differs from
+the kernel by float32's last places only. Three ways to round:
+
+- XNNPACK: scale 255 / (max - min) in float32, halves to even (src/xnnpack/quantization.h,
+  src/f32-qs8-vcvt). Its zero point decides only where the largest number is cut off.
+- asymmetric kernels: scale (max - min) / 255 and zero point in float64, rounded with the zero point
+  added, halves away from zero (tensorflow/lite/kernels/internal/reference/portable_tensor_utils.cc).
+- symmetric kernels: 127 / max(|x|) in float32, halves away from zero (ibidem).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from w2e_bridge.kernels.hybrid import ASYMMETRIC, KINDS
+from w2e_onnx.lowering.litert import accumulator as sums
+from w2e_onnx.lowering.litert.call import Call, Slot
+from w2e_onnx.lowering.litert.fallback import plain
+from w2e_onnx.lowering.litert.rules import NotHere
+from w2e_onnx.lowering.litert.scaling import ACTIVATIONS
+
+TINY = np.float32(1e-36)
+"""Stands for the range of a row of zeros, so that it can be divided by."""
+NARROW_WEIGHTS = {"int4": 2, "int2": 4}
+"""How many codes share a byte; XNNPACK wants whole bytes in a row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounding:
+    """What a way of rounding works with.
+
+    Attributes:
+        call: whose body it is.
+        x: the floats.
+        axes: what shares a scale.
+    """
+
+    call: Call
+    x: ir.Value
+    axes: tuple[int, ...]
+
+    def add(self, op: str, *inputs: ir.Value) -> ir.Value:
+        """Append a node."""
+        return self.call.add(op, list(inputs))
+
+    def number(self, number: float, dtype: type[np.floating] = np.float32) -> ir.Value:
+        """A constant."""
+        return self.call.literal(dtype(number), "number")
+
+    def reduced(self, op: str, x: ir.Value) -> ir.Value:
+        """The extreme of what shares a scale."""
+        axes = self.call.literal(np.asarray(self.axes, np.int64), "axes")
+        return self.call.add(op, [x, axes])
+
+    def ends(self) -> tuple[ir.Value, ir.Value]:
+        """The range, zero within."""
+        low = self.add("Min", self.reduced("ReduceMin", self.x), self.number(0))
+        return low, self.add(
+            "Max", self.reduced("ReduceMax", self.x), self.call.literal(TINY, "tiny")
+        )
+
+    def away(self, x: ir.Value) -> ir.Value:
+        """C's roundf: halves away from zero."""
+        nearly = self.call.literal(np.nextafter(np.float32(0.5), np.float32(0)), "half")
+        whole = self.add("Floor", self.add("Add", self.add("Abs", x), nearly))
+        return self.add("Mul", whole, self.add("Sign", x))
+
+
+def even(r: Rounding) -> ir.Value:
+    """XNNPACK's way."""
+    low, high = r.ends()
+    scale = r.add("Div", r.number(255), r.add("Sub", high, low))
+    codes = r.add("Round", r.add("Mul", r.x, scale))
+    # Codes reach from the least one, at -128, to 255 over it: where both ends are ties, one less than rounded.
+    most = r.add("Add", r.add("Round", r.add("Mul", low, scale)), r.number(255))
+    return r.add("Div", r.add("Min", codes, most), scale)
+
+
+def asymmetric(r: Rounding) -> ir.Value:
+    """With a zero point."""
+    low, high = (r.call.cast(end, "float64") for end in r.ends())
+    wide = r.add("Div", r.add("Sub", high, low), r.number(255, np.float64))
+    # -128 - min / scale, halves away from zero; to take it from the other end differs by 1e-13 at most.
+    point = r.add("Sub", r.number(-128, np.float64), r.add("Div", low, wide))
+    point = r.add("Round", r.add("Mul", point, r.number(1 + 2.0**-40, np.float64)))
+    zero, scale = r.call.cast(point, "float32"), r.call.cast(wide, "float32")
+    moved = r.add("Add", r.add("Mul", r.x, r.add("Reciprocal", scale)), zero)
+    codes = r.add("Clip", r.away(moved), r.number(-128), r.number(127))
+    return r.add("Mul", r.add("Sub", codes, zero), scale)
+
+
+def symmetric(r: Rounding) -> ir.Value:
+    """Without one."""
+    most = r.add("Max", r.reduced("ReduceMax", r.add("Abs", r.x)), r.call.literal(TINY, "tiny"))
+    scaled = r.add("Mul", r.x, r.add("Div", r.number(127), most))
+    codes = r.add("Clip", r.away(scaled), r.number(-127), r.number(127))
+    return r.add("Mul", codes, r.add("Div", most, r.number(127)))
+
+
+Way = Callable[[Rounding], ir.Value]
+
+
+def is_hybrid(call: Call) -> bool:
+    """Whether the kernel rounds floats at run time."""
+    kind = KINDS.get(call.operation.kind)
+    slot = None if kind is None else call.optional(kind.x)
+    return slot is not None and slot.dynamic is not None
+
+
+def hybrid(call: Call) -> Sequence[ir.Value]:
+    """The rule of all of them."""
+    kind = KINDS[call.operation.kind]
+    x, weights = call.operand(kind.x), call.operand(kind.weights)
+    if call.operation.text("fused_activation_function") not in ACTIVATIONS:
+        raise NotHere(call.operation.text("fused_activation_function"))
+    assert x.value is not None
+    value, axes = _shared(call, x, weights)
+    way = _way(call, weights)
+    rounded = way(Rounding(call=call, x=value, axes=axes))
+    real = {
+        kind.x: replace(x, value=rounded, dynamic=None),
+        kind.weights: _plain(weights, real_numbers(call, weights)),
+    }
+    formal = call.operands
+    call.operands = tuple(real.get(index, slot) for index, slot in enumerate(formal))
+    try:
+        return plain(call)
+    finally:
+        call.operands = formal
+
+
+def real_numbers(call: Call, weights: Slot) -> ir.Value:
+    """The real numbers of constant codes, folded at load.
+
+    Not by DequantizeLinear: ONNX Runtime makes MatMulNBits of that before a MatMul, which rounds the other
+    factor to 8 bits (onnxruntime/core/optimizer/qdq_transformer/selectors_actions, DQMatMulToMatMulNBits).
+    """
+    quantized, shape = weights.quantized, weights.shape
+    assert quantized is not None
+    assert weights.value is not None
+    assert weights.scale is not None
+    assert weights.zero_point is not None
+    assert shape is not None
+    codes, scale = call.cast(weights.value, "float32"), weights.scale
+    zero = call.cast(weights.zero_point, "float32")
+    if quantized.axis is not None:
+        extents = [-1 if axis == quantized.axis else 1 for axis in range(len(shape))]
+        along = call.literal(np.asarray(extents, np.int64), "extents")
+        scale, zero = (call.add("Reshape", [v, along]) for v in (scale, zero))
+    return call.add("Mul", [call.add("Sub", [codes, zero]), scale])
+
+
+def _plain(slot: Slot, value: ir.Value) -> Slot:
+    """A slot as one of real numbers."""
+    return Slot(type="float32", carried="float32", shape=slot.shape, value=value)
+
+
+def _shared(call: Call, x: Slot, weights: Slot) -> tuple[ir.Value, tuple[int, ...]]:
+    """The floats, in rows where they are not, and the axes that share a scale."""
+    assert x.value is not None
+    if call.operation.kind == "batch_matmul":
+        return x.value, (-2,) if call.operation.integer("adj_x") else (-1,)
+    if call.operation.kind != "fully_connected":
+        return x.value, (1, 2, 3)
+    depth = sums.extent(weights, 1)
+    if sums.extent(x, -1) == depth:
+        return x.value, (-1,)
+    if depth is None:
+        raise NotHere("weights of a shape known at run time only")
+    rows = call.literal(np.asarray([-1, depth], np.int64), "rows")
+    return call.add("Reshape", [x.value, rows]), (-1,)
+
+
+def _way(call: Call, weights: Slot) -> Way:
+    kind = call.operation.kind
+    if not call.reference and _delegated(call, weights):
+        return even
+    if kind in ("fully_connected", "batch_matmul"):
+        return asymmetric if call.operation.integer(ASYMMETRIC) else symmetric
+    if kind == "conv_2d" and not _channels_differ(weights) and _groups(call, weights) == 1:
+        return symmetric
+    return asymmetric
+
+
+def _delegated(call: Call, weights: Slot) -> bool:
+    """Whether XNNPACK takes the node (tflite/delegates/xnnpack/xnnpack_delegate.cc, Visit…Node)."""
+    kind = call.operation.kind
+    if weights.tensor is None or kind == "depthwise_conv_2d":
+        return False
+    if kind == "fully_connected":
+        axis = None if weights.quantized is None else weights.quantized.axis
+        depth = sums.extent(weights, 1) or 1
+        if weights.type == "int2" and axis is None:
+            return False
+        return depth % NARROW_WEIGHTS.get(weights.type, 1) == 0
+    return weights.type == "int8"
+
+
+def _channels_differ(weights: Slot) -> bool:
+    """Whether the kernel for channels is taken: scales of channels that are not all the same."""
+    assert weights.quantized is not None
+    return np.unique(weights.quantized.scale).size > 1
+
+
+def _groups(call: Call, weights: Slot) -> int:
+    depth, channels = sums.extent(weights, 3), sums.extent(call.operand(0), 3)
+    return channels // depth if depth and channels else 1

@@ -1,0 +1,83 @@
+"""What inspect tells of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.w2e_tflite.maker import Op, Spec, build, const
+from tests.w2e_tflite.test_write import network
+from w2e_tflite.container import open_file
+from w2e_tflite.inspecting import Life, arena, inspect, lives, operators, tensors
+
+
+def test_operators_with_their_types(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(network())
+    rows = operators(open_file(path))
+    assert [(r.kind, r.version, r.types, r.count) for r in rows] == [
+        ("CONV_2D", 3, "INT8 × INT8[4] × INT32[4] → INT8", 1),
+        ("MAX_POOL_2D", 2, "INT8 → INT8", 1),
+        ("RESHAPE", 1, "INT8 × INT32 → INT8", 1),
+        ("FULLY_CONNECTED", 4, "INT8 × INT8 × INT32 → INT8", 1),
+    ]
+
+
+def test_tensors_with_their_quantization(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(network())
+    rows = {row.name: row for row in tensors(open_file(path))}
+    assert (rows["x"].quantization, rows["x"].role) == ("0.02, zero point -5", "input")
+    assert rows["x"].shape == (-1, 6, 6, 2)
+    assert (rows["w"].quantization, rows["w"].role, rows["w"].nbytes) == (
+        "4 scales along 0", "constant", 72
+    )  # fmt: skip
+    assert (rows["s"].quantization, rows["s"].nbytes) == ("", 8)
+    assert rows["y"].role == "output"
+
+
+def test_operators_that_nothing_converts_are_told_too(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    x, y = Spec("x", (2,)), Spec("y", (2,))
+    path.write_bytes(build([Op("custom:FlexErf", [x, const("c", [1], "int32")], [y])]))
+    found = inspect(path)
+    assert found["operators"] == [
+        {"kind": "custom:FlexErf", "version": 1, "types": "FLOAT32 × INT32 → FLOAT32", "count": 1}
+    ]
+    assert found["signatures"] == []
+
+
+def test_memory_of_a_chain(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(network())
+    container = open_file(path)
+    found = arena(lives(container.subgraphs[0]))
+    # x of 72 bytes and a of 144 live at once, each in blocks of 64
+    assert (found.least, found.operator) == (128 + 192, 0)
+    assert found.nbytes == 320
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_memory_of_nothing(count: int) -> None:
+    values = [Life(nbytes=0, first=0, last=1)] * count
+    assert arena(values).nbytes == 0
+
+
+LIVES = st.builds(
+    lambda size, first, length: Life(nbytes=size, first=first, last=first + length),
+    st.integers(0, 1000),
+    st.integers(-1, 20),
+    st.integers(0, 6),
+)
+
+
+@given(values=st.lists(LIVES, max_size=30))
+@settings(max_examples=80, deadline=None, derandomize=True)
+def test_no_plan_is_smaller_than_what_lives_at_once(values: list[Life]) -> None:
+    found = arena(values, alignment=1)
+    alive = [sum(v.nbytes for v in values if v.first <= t <= v.last) for t in range(-1, 30)]
+    assert found.least == max(alive)
+    assert found.least <= found.nbytes <= sum(v.nbytes for v in values)
