@@ -295,6 +295,9 @@ def _integers(node: ir.Node, name: str) -> Sequence[int]:
 
 def _attributes(node: ir.Node) -> dict[str, Attribute]:
     found = {name: attribute_of(node, name) for name in node.attributes}
+    options = found.get("custom_options")
+    if isinstance(options, tuple):  # bytes are carried as numbers
+        found["custom_options"] = bytes(n for n in options if isinstance(n, int) and 0 <= n < 256)
     return {k: v for k, v in found.items() if k not in ("types", "axes") and v is not None}  # type: ignore[misc]
 
 

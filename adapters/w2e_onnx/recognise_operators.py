@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
 
 from w2e_bridge.graph.editing import Editor
@@ -83,7 +84,18 @@ class Expansion:
         count = self.array(scale).size
         if axis is None and count != 1:
             raise Unrecognised("scales along an axis that is not known")
-        return self.add(DEQUANTIZE, [codes, scale, zero], {"axis": axis} if count > 1 else {})
+        inputs = [codes, scale, self.zeros(zero, count)]
+        return self.add(DEQUANTIZE, inputs, {"axis": axis} if count > 1 else {})
+
+    def zeros(self, zero: ir.Value | None, count: int) -> ir.Value | None:
+        """A zero point for each of `count` scales, where there is one for all of them."""
+        if zero is None or count == 1:
+            return zero
+        array = self.array(zero)
+        if array.size != 1:
+            return zero
+        dtype = self.editor.constant(zero).dtype
+        return self.constant(f"{name_of(zero)}.each", np.full(count, array.reshape(())), dtype)
 
     def finish(
         self, result: ir.Value, scale: ir.Value | None = None, zero: ir.Value | None = None

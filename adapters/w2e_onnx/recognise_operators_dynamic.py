@@ -187,7 +187,8 @@ def _weights(
     many = scale.size > 1
     array = scale.reshape(-1) if many else scale.reshape(())
     stub = work.constant(f"{base_of_codes(name_of(codes))}.scale", array)
-    return work.add(DEQUANTIZE, [codes, stub, zero], {"axis": axis} if many else {})
+    inputs = [codes, stub, work.zeros(zero, scale.size)]
+    return work.add(DEQUANTIZE, inputs, {"axis": axis} if many else {})
 
 
 def _channels(scale: AnyArray) -> AnyArray:

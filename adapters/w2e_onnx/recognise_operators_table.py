@@ -18,9 +18,6 @@ from w2e_bridge.graph.qdq_parameters import DEQUANTIZE
 from w2e_onnx.lowering.functions import MICROSOFT
 from w2e_onnx.recognise_operators import Expand, Expansion, dtype_of
 
-TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
-"""Permutations of an image between channels last and channels first."""
-
 POOL = (
     "auto_pad",
     "ceil_mode",
@@ -94,9 +91,25 @@ def _image(work: Expansion, row: Row, operands: list[ir.Value | None]) -> ir.Val
     """An operator of images whose data may be channels last; its weights never are."""
     if not integer(work.node, "channels_last", 0):
         return _plain(work, row, operands)
-    turned = work.add("Transpose", [operands[0]], {"perm": TO_FIRST})
+    first, last = _permutations(work.node, work)
+    turned = work.add("Transpose", [operands[0]], {"perm": first})
     inner = _plain(work, row, [turned, *operands[1:]])
-    return work.add("Transpose", [inner], {"perm": TO_LAST})
+    return work.add("Transpose", [inner], {"perm": last})
+
+
+def _permutations(node: ir.Node, work: Expansion) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """From channels last to channels first, and back."""
+    kernel = node.attributes.get("kernel_shape")
+    shape = needed(node, 0).shape
+    if kernel is not None and isinstance(kernel.value, list | tuple):
+        rank = len(kernel.value) + 2
+    elif shape is not None:
+        rank = len(shape)
+    else:
+        rank = len(work.editor.constant(given(node, 3)).shape)  # weights of a convolution
+    if rank < 3:
+        raise Unrecognised("no images")
+    return (0, rank - 1, *range(1, rank - 1)), (0, *range(2, rank), 1)
 
 
 def _softmax(work: Expansion, row: Row, operands: list[ir.Value | None]) -> ir.Value:
@@ -225,7 +238,7 @@ def _bias(work: Expansion, row: Row, bias: ir.Value) -> ir.Value:
         first.dtype
     )
     alpha = work.node.attributes.get("alpha")
-    if alpha is not None and alpha.as_float() != 1.0:
+    if alpha is not None and alpha.value != 1.0:
         raise Unrecognised("a factor of the product")
     many = product.size > 1
     scale = work.constant(f"{bias.name}.scale", product if many else product.reshape(()))
@@ -245,6 +258,7 @@ def _type(work: Expansion, row: Row) -> str:
 
 def _pool(work: Expansion) -> None:
     """NhwcMaxPool: MaxPool between two Transposes, all of them on codes."""
-    turned = work.add("Transpose", [needed(work.node, 0)], {"perm": TO_FIRST})
+    first, last = _permutations(work.node, work)
+    turned = work.add("Transpose", [needed(work.node, 0)], {"perm": first})
     pooled = work.add("MaxPool", [turned], kept(work.node, POOL))
-    work.finish(work.add("Transpose", [pooled], {"perm": TO_LAST}))
+    work.finish(work.add("Transpose", [pooled], {"perm": last}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,15 +81,6 @@ def open_file(path: Path) -> Container:
         if data is not None and record.integer("offset") > 1:
             ends.append(data.offset + data.nbytes)
     return Container(source=source, model=model, buffers=buffers, end=max(ends))
-
-
-def operator_counts(container: Container) -> Counter[str]:
-    """How many operators of each kind a file has, in all subgraphs."""
-    return Counter(
-        container.kind(operator)
-        for subgraph in container.subgraphs
-        for operator in subgraph.records("operators")
-    )
 
 
 def type_name(tensor: Record) -> str:

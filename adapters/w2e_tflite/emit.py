@@ -109,11 +109,11 @@ class Emitter:
         return self.index[value]
 
     def constant(self, array: NDArray[Any], name: str) -> int:
-        """A small constant; equal ones are one tensor."""
+        """A small constant under a name of its own; equal ones are one tensor."""
         dtype = str(array.dtype)
         key = (dtype, array.shape, array.tobytes())
         if key not in self._constants:
-            record = _plain(array.shape, _type(dtype, name), self.source.names.free(name))
+            record = _plain(array.shape, _type(dtype, name), name)
             record.values["buffer"] = self.store.data(np.ascontiguousarray(array).tobytes())
             self._constants[key] = self.add(record)
         return self._constants[key]
@@ -171,7 +171,7 @@ class Emitter:
         if shape.count(-1) > 1:
             raise UnsupportedError(f"'{record.text('name')}' of several free dimensions twice")
         copy = self.add(self._like(record, record.text("name")))
-        wanted = self.constant(vector(shape), "shape")
+        wanted = self.constant(vector(shape), self.source.names.free("shape"))
         self.operator("reshape", {"new_shape": shape}, [index, wanted], [copy])
         return copy
 
@@ -185,7 +185,7 @@ class Emitter:
         if operand is None:
             return -1
         if isinstance(operand, Constant):
-            return self.constant(operand.array, operand.name)
+            return self.constant(operand.array, self.source.names.free(operand.name))
         index = self.value(operand)
         tensor = self.source.tensors.get(name_of(operand)) if is_weight(operand) else None
         if tensor is None:

@@ -10,7 +10,7 @@ from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.kernels.operation import Attribute
 from w2e_tflite.container import CUSTOM, Container
 from w2e_tflite.record import Record, Value, make
-from w2e_tflite.schema import Field, Shape, enums, options_of, tables, union_of, unions
+from w2e_tflite.schema import Field, Shape, enums, options_of, tables, union_of
 
 CUSTOM_OPTIONS = "custom_options"
 FIELDS = {"BuiltinOptions": "builtin_options", "BuiltinOptions2": "builtin_options_2"}
@@ -90,8 +90,3 @@ def _field(item: Field, value: Attribute) -> Value:
     if item.vector and item.shape is Shape.SCALAR and isinstance(value, tuple):
         return np.asarray(value, item.scalar)
     return value
-
-
-def union_number(table: str) -> int:
-    """The number of a table of options in its union."""
-    return unions()[union_of(table)].index(table) + 1

@@ -157,9 +157,18 @@ def _variables(
                 raise UnsupportedError(
                     f"{step.kind.upper()}: its state '{name_of(value)}' is no state of the model"
                 )
+            if state.initial != _filled(emitter, value):
+                raise UnsupportedError(f"'{state.input}' begins with {state.initial}")
             found[state.input] = state
             emitter.variable(value)
     return found
+
+
+def _filled(emitter: Emitter, value: ir.Value) -> int:
+    """What LiteRT fills a variable tensor with (tflite/core/subgraph.cc, ResetVariableTensors)."""
+    found = emitter.source.values.get(name_of(value))
+    int8 = found is not None and str(found.codes) == "int8"
+    return int(found.zero_point or 0) if found is not None and int8 else 0
 
 
 def _without_states(step: Operation, variables: Mapping[str, State]) -> Operation:

@@ -24,7 +24,7 @@ from w2e_bridge.ir.model import Remark
 node = helper.make_node
 SHAPE = (2, 3, 4, 4)
 TYPES = {"f": TensorProto.FLOAT, "u": TensorProto.UINT8, "i": TensorProto.INT8}
-CONSTANTS = {
+CONSTANTS: dict[str, AnyArray] = {
     "s": np.array(0.25, np.float32), "z": np.array(3, np.uint8), "s2": np.array(0.5, np.float32),
     "zi": np.array(-5, np.int8),
 }  # fmt: skip
@@ -39,14 +39,14 @@ def build(
     constants: dict[str, AnyArray] | None = None,
 ) -> Path:
     """A model; inputs and outputs as "name:type" and a shape for outputs that isn't that of all."""
-    values = []
+    values: list[list[onnx.ValueInfoProto]] = []
     for said in (inputs, outputs):
         values.append([])
         for item in said.split():
             name, kind, *shape = item.split(":")
             extents = [int(n) for n in shape[0].split(",")] if shape else SHAPE
             values[-1].append(helper.make_tensor_value_info(name, TYPES.get(kind, 7), extents))
-    arrays = {**CONSTANTS, **(constants or {})}
+    arrays: dict[str, AnyArray] = {**CONSTANTS, **(constants or {})}
     used = {name for n in nodes for name in n.input}
     stored = [numpy_helper.from_array(a, name) for name, a in arrays.items() if name in used]
     graph = helper.make_graph(list(nodes), "g", values[0], values[1], stored)
@@ -288,6 +288,17 @@ def test_two_meanings_of_the_same_codes(tmp_path: Path) -> None:
     folded.check({"x": reals()})
 
 
+def test_codes_that_are_made_with_a_scale_of_the_run(tmp_path: Path) -> None:
+    nodes = [
+        node("ReduceMax", ["x"], ["top"], keepdims=0), quantize("x", "q", "top"),
+        dequantize("q", "y"),
+    ]  # fmt: skip
+    folded = Folded(build(tmp_path / "model.onnx", nodes, "x:f", "y:f"))
+    assert folded.ops == ["ReduceMax", "QuantizeLinear", "DequantizeLinear"]
+    assert not folded.values
+    folded.check({"x": reals()})
+
+
 def test_constant_codes_are_constants_with_an_encoding(tmp_path: Path) -> None:
     nodes = [
         node("Transpose", ["k"], ["t"], perm=[1, 0, 2, 3]), dequantize("t", "d"),
@@ -308,6 +319,24 @@ def test_the_same_constants_are_one_weight(tmp_path: Path) -> None:
     ]  # fmt: skip
     folded = Folded(build(tmp_path / "model.onnx", nodes, "x:f", "y:f", ARRAYS))
     assert list(folded.editor.tensors) == ["k1"]
+    folded.check({"x": reals()})
+
+
+@pytest.mark.parametrize("axis", [None, 1])
+def test_constants_that_are_rounded_when_the_model_runs(axis: int | None, tmp_path: Path) -> None:
+    """As training tools write them: weights as numbers, rounded by the same nodes as values are."""
+    scale = np.array([0.25, 0.5, 0.125], np.float32) if axis else np.array(0.25, np.float32)
+    zero = np.zeros(scale.shape, np.int8)
+    more: dict[str, Any] = {} if axis is None else {"axis": axis}
+    nodes = [
+        node("QuantizeLinear", ["w", "ws", "wz"], ["q"], **more),
+        node("DequantizeLinear", ["q", "ws", "wz"], ["d"], **more), node("Add", ["x", "d"], ["y"]),
+    ]  # fmt: skip
+    weights = {"w": reals() * 8, "ws": scale, "wz": zero}
+    folded = Folded(build(tmp_path / "model.onnx", nodes, "x:f", "y:f", weights))
+    assert folded.graph == [("Add", ["x", "w"], ["y"])]
+    assert not folded.values
+    assert str(folded.editor.tensors["w"].encoding.codes) == "int8"
     folded.check({"x": reals()})
 
 

@@ -9,7 +9,7 @@ FREE = X(shape=(1, 4, 6), signature=(-1, 4, 6), run=(3, 4, 6))
 """An operand whose batch is known at run time only."""
 FREE_IMAGE = X(shape=(1, 4, 6, 2), signature=(-1, 4, 6, 2), run=(3, 4, 6, 2))
 QUIET = ("float32", "int32")
-CODES = ("float32", "int8", "uint8")
+CODES = ("float32", "int32", "int8", "uint8")
 
 
 def strided(

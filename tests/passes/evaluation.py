@@ -18,6 +18,10 @@ from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.qdq import unfold
 from w2e_bridge.graph.weights import DTYPES
 from w2e_bridge.ir.model import Model
+from w2e_bridge.kernels.cover import cover
+from w2e_bridge.kernels.scope import Scope
+from w2e_bridge.passes.layout import ChannelsLast
+from w2e_bridge.passes.legalize import Legalize, SatisfyConstraints
 
 AnyArray = NDArray[Any]
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
@@ -33,6 +37,7 @@ class Net:
         self.weights: list[onnx.TensorProto] = []
         self.count = 0
         self.head = self.middle = ""  # values that a test asks for
+        self.known: dict[str, tuple[int, ...]] = {}  # shapes of outputs that nobody infers
 
     def input(self, *shape: int | str, dtype: int = FLOAT, name: str = "") -> str:
         name = name or f"x{len(self.inputs)}"
@@ -67,7 +72,9 @@ class Net:
         model = helper.make_model(graph, opset_imports=imports, ir_version=10)
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
         for value, known in zip(graph.output, inferred.graph.output, strict=True):
-            value.CopyFrom(known)
+            shape = self.known.get(value.name)
+            own = None if shape is None else helper.make_tensor_value_info(value.name, FLOAT, shape)
+            value.CopyFrom(known if own is None else own)
         return helper.make_model(graph, opset_imports=imports, ir_version=10)
 
 
@@ -111,14 +118,14 @@ def evaluated(model: Model, feeds: Mapping[str, AnyArray]) -> list[AnyArray]:
 
 def _typed(array: AnyArray, kind: str) -> AnyArray:
     """Real numbers as codes, where a public value is codes: some codes or other."""
-    wanted = {"tensor(int8)": np.int8, "tensor(uint8)": np.uint8, "tensor(int16)": np.int16}.get(
-        kind
-    )
+    kinds = {"tensor(int8)": "int8", "tensor(uint8)": "uint8", "tensor(int16)": "int16"}
+    wanted = kinds.get(kind)
     if wanted is None or array.dtype == wanted:
         return array
-    bounds = np.iinfo(wanted)
-    middle = (bounds.max + bounds.min + 1) // 2
-    return np.clip(np.rint(array * bounds.max / 4) + middle, bounds.min, bounds.max).astype(wanted)
+    low, high = np.iinfo(wanted).min, np.iinfo(wanted).max
+    codes: AnyArray = np.rint(array * high / 4) + (high + low + 1) // 2
+    found: AnyArray = np.clip(codes, low, high).astype(wanted)
+    return found
 
 
 def feeds_of(
@@ -141,6 +148,53 @@ def feeds_of(
             else chance.integers(0, 2, shape).astype(kind)
         )
     return feeds
+
+
+def ready(model: Model) -> Model:
+    """A model in the form that a channels-last integer runtime's writer takes."""
+    for step in (Legalize(), ChannelsLast(), SatisfyConstraints()):
+        model = step(model).model
+    return model
+
+
+def uncovered(model: Model) -> list[str]:
+    """Operators of a model in that form that are no kernel's."""
+    assert model.graph is not None
+    scope = Scope(tensors=model.tensors, values=model.activations)
+    steps = cover(model.graph.graph, scope)
+    nodes = [step.op_type for step in steps if isinstance(step, ir.Node)]
+    return [op for op in nodes if op != "Identity"]  # which a writer needs nothing for
+
+
+def litert_of(model: Model, feeds: Mapping[str, AnyArray], folder: Path) -> list[AnyArray]:
+    """What LiteRT computes of a model in that form, public values in the model's order."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    from w2e_bridge.passes import pipelines
+
+    pipelines.PIPELINES.setdefault("NHWC", ())  # type: ignore[attr-defined]
+    path = folder / "model.tflite"
+    api.lower(
+        model,
+        api.Wishes(to="tflite", out=path, force=True, fidelity="requantized", allow_float=True),
+    )
+    interpreter = Interpreter(str(path), num_threads=1)
+    details = interpreter.get_input_details()
+    order = list(feeds)
+    for detail in details:
+        interpreter.resize_tensor_input(
+            detail["index"], feeds[_public(detail["name"], order)].shape
+        )
+    interpreter.allocate_tensors()
+    for detail in interpreter.get_input_details():
+        array = feeds[_public(detail["name"], order)]
+        interpreter.set_tensor(detail["index"], array.astype(detail["dtype"]))
+    interpreter.invoke()
+    return [interpreter.get_tensor(d["index"]).copy() for d in interpreter.get_output_details()]
+
+
+def _public(name: str, order: list[str]) -> str:
+    return name if name in order else order[0]
 
 
 def operators(model: Model) -> list[str]:

@@ -69,6 +69,8 @@ CASES = [
     Case(op="QLinearConv", inputs=[(1, 6, 6, 3), *weights((4, 3, 3, 3), 0), "y", bias(4)],
          output=(1, 3, 3, 4), attributes={"channels_last": 1, "strides": [2, 2], "auto_pad": "SAME_UPPER"},
          lifted=["Transpose", "Conv", "Transpose"]),
+    Case(op="QLinearConv", inputs=[(1, 9, 3), *weights((4, 3, 3), 0), "y"], output=(1, 7, 4),
+         attributes={"channels_last": 1}, lifted=["Transpose", "Conv", "Transpose"]),
     Case(op="QLinearMatMul", domain="", inputs=[(2, 5), *weights((5, 3), 1), "y"], output=(2, 3),
          lifted=["Transpose", "MatMul"]),
     Case(op="QLinearMatMul", domain="", inputs=[(2, 2, 5), *weights((5, 3), None, "uint8"), "y"],

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from ai_edge_litert import schema_py_generated as generated
+from flatbuffers import flexbuffers
 
 from tests.w2e_tflite.maker import Graph, Op, Signature, Spec, build, build_graphs, const, one_op
 from tests.w2e_tflite.through import lifted, same_in_litert, written
@@ -320,7 +321,12 @@ def test_a_composite_is_what_it_stands_for(tmp_path: Path) -> None:
         Spec("y", (2,), "int8", 1.0),
     )
     u, v = Spec("u", (2,), "int8", 0.5), Spec("v", (2,), "int8", 0.5)
-    options = {"name": "some.thing", "decomposition_subgraph_index": 1}
+    said = tuple(flexbuffers.Dumps({"a": 1}))
+    options = {
+        "name": "some.thing",
+        "decomposition_subgraph_index": 1,
+        "composite_attributes": said,
+    }
     ops = [Op("STABLEHLO_COMPOSITE", [x], [a], options), Op("ADD", [a, a], [y], version=2)]
     inner = Graph([Op("RELU", [u], [v], version=2)], [v], name="inner")
     data = build_graphs([Graph(ops, [y]), inner])

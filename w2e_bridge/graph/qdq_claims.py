@@ -23,11 +23,13 @@ class Claims:
     Attributes:
         editor: the model.
         of: a value to the quantization whose codes it holds.
+        written: each `QuantizeLinear` whose parameters are known.
         read: a `DequantizeLinear` to the quantization that it reads its input as.
     """
 
     editor: Editor
     of: dict[ir.Value, ActivationQuantization] = field(default_factory=dict)
+    written: set[ir.Node] = field(default_factory=set)
     read: dict[ir.Node, ActivationQuantization] = field(default_factory=dict)
 
     def same(self, value: ir.Value, p: ActivationQuantization) -> bool:
@@ -42,7 +44,7 @@ class Claims:
 
     def quantizes(self, node: ir.Node) -> bool:
         """Whether a node is `QuantizeLinear` with parameters that are known."""
-        return is_linear(node, QUANTIZE) and node.outputs[0] in self.of
+        return node in self.written
 
     def moves(self, node: ir.Node) -> Movement | None:
         """The row of a node all of whose codes are of one quantization; None of any other node."""
@@ -64,7 +66,7 @@ class Claims:
 def tied_values(node: ir.Node, row: Movement) -> list[ir.Value]:
     """The inputs and outputs of a node that hold codes of one quantization."""
     read = [needed(node, index) for index in row.inputs_of(node)]
-    return [*read, *row.outputs_of(node)]
+    return [*read, *row.outputs_of(node)] if read else []
 
 
 def claims_of(editor: Editor) -> Claims:
@@ -87,7 +89,9 @@ def claims_of(editor: Editor) -> Claims:
 
 def _claim_output(node: ir.Node, claims: Claims) -> None:
     try:
+        needed(node, 0)
         claims.of[only_output(node)] = parameters_of(node, claims.editor)
+        claims.written.add(node)
     except Unrecognised:
         return
 

@@ -50,11 +50,16 @@ def unfold_values(editor: Editor, values: Mapping[str, ActivationQuantization]) 
 
 
 def _copies(value: ir.Value, entries: Mapping[ir.Value, ActivationQuantization]) -> bool:
-    """Whether a value only repeats another of the same quantization, so that nothing is rounded."""
+    """Whether the Identity that makes a value stays, so that the two values are found apart again.
+
+    It is understood where a public real value is rounded, or codes become codes of another kind.
+    """
     maker = value.producer()
     before = maker.inputs[0] if maker is not None and is_op(maker, "Identity") else None
-    own = None if before is None else entries.get(before)
-    return own is not None and key_of(own) == key_of(entries[value])
+    if before is None or before.is_graph_input():
+        return False
+    own = entries.get(before)
+    return own is None or key_of(own) == key_of(entries[value])
 
 
 def _check(name: str, p: ActivationQuantization) -> None:

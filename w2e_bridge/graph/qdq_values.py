@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from w2e_bridge.graph.editing import Editor
-from w2e_bridge.graph.inspecting import is_weight, name_of, needed
+from w2e_bridge.graph.inspecting import Unrecognised, is_weight, name_of, needed
 from w2e_bridge.graph.qdq_claims import Claims, claims_of
-from w2e_bridge.graph.qdq_constants import number_of, quantized_constant
+from w2e_bridge.graph.qdq_constants import number_of, quantized_constant, rounded_constant
 from w2e_bridge.graph.qdq_movement import Movement
 from w2e_bridge.graph.qdq_parameters import DEQUANTIZE, QUANTIZE, Key, insert_after, key_of, linear
 from w2e_bridge.graph.weights import DTYPES
@@ -160,11 +160,32 @@ class _Folder:
         public = codes.is_graph_output() and codes.graph is self.editor.model.graph
         if not can and not public:
             return  # only nodes that know what to do with codes read them
+        if is_weight(needed(node, 0)) and not public and self.rounded(node, p, can):
+            return
         value = self.quantized(node, p)
         if public:
             value = self.publish(codes, value, p)
         self.give(value, can)
         self.gone.append(node)  # which stays where others read its codes
+
+    def rounded(self, node: ir.Node, p: ActivationQuantization, can: Readers) -> bool:
+        """Make a constant with an encoding of one that is quantized when the model runs, if it can be."""
+        value, output = needed(node, 0), node.outputs[0]
+        graph = value.graph
+        assert isinstance(graph, ir.Graph)
+        try:
+            tensor = rounded_constant(self.editor.constant(value), p)
+        except Unrecognised:
+            return False
+        codes = ir.Value(name="")
+        self.give(codes, can)
+        self.editor.drop(user for user, _ in can if self.claims.dequantizes(user))
+        if not output.uses():  # then the name of the numbers is free
+            self.editor.drop([node])
+        stub = self.editor.register(graph, tensor)
+        codes.replace_all_uses_with(stub)
+        self.fixed.add(stub)
+        return True
 
     def quantized(self, node: ir.Node, p: ActivationQuantization) -> ir.Value:
         """The real value that a `QuantizeLinear` rounds, where its rounding can be a property of it."""

@@ -11,6 +11,7 @@ from w2e_bridge.kernels.elementwise import direct, hidden, pair, single, type_of
 from w2e_bridge.kernels.hints import keep, kept
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Attribute, Operation
+from w2e_bridge.kernels.reading import extents
 from w2e_bridge.kernels.scope import Match, Scope, attribute, fused
 
 BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"}
@@ -20,7 +21,8 @@ POWERS = {"pot_scale_int16": False}
 """Of additions on 16 bits: whether scales that are powers of two are computed with shifts alone."""
 
 NEAR_POWER = 1e-3
-"""How far a logarithm may be from a whole number (`CheckedLog2`, tensorflow/lite/kernels/internal/quantization_util.cc)."""
+"""How far a logarithm may be from a whole number (`CheckedLog2`,
+tensorflow/lite/kernels/internal/quantization_util.cc)."""
 
 
 def log2_of(scale: float) -> int | None:
@@ -104,13 +106,14 @@ def _add_n(operation: Operation, builder: Builder) -> None:
 
 def _match_add_n(root: ir.Node, _scope: Scope) -> Operation | None:
     inputs = [value for value in root.inputs if value is not None]
-    shapes = {value.shape for value in inputs}
+    shapes = {extents(value) for value in inputs}
+    known = [shape for shape in shapes if shape is not None and None not in shape]
     # TensorFlow Lite's ADD_N does not broadcast; two numbers to add are an addition.
-    if len(inputs) == 2 and (None in shapes or len(shapes) > 1):
-        return single("add", root, inputs, {"fused_activation_function": "NONE", **POWERS})
-    if len(inputs) < 2 or None in shapes or len(shapes) > 1:
+    if len(inputs) > 1 and len(shapes) == len(known) == 1:
+        return single("add_n", root, inputs)
+    if len(inputs) != 2:
         return None
-    return single("add_n", root, inputs)
+    return single("add", root, inputs, {"fused_activation_function": "NONE", **POWERS})
 
 
 def _floor_div(operation: Operation, builder: Builder) -> None:

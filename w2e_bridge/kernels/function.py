@@ -7,7 +7,7 @@ that has "w2e::Name" among its roots is asked about all of them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,6 +19,10 @@ from w2e_bridge.graph.functions import DOMAIN, OPSET
 
 VARIANT = "__"
 """What stands between a function's name and the digest of its body."""
+
+
+Step = Callable[[tuple[ir.Value, ...], ir.Value], tuple[tuple[ir.Value, ...], ir.Value]]
+"""States and a slice to the next states and a result."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,46 +96,65 @@ class Functional:
         finally:
             self.nodes = outer
 
-    def scan(
+    def over(
         self,
-        nodes: Sequence[ir.Node],
-        states: Mapping[ir.Value, tuple[ir.Value, ir.Value]],
-        scanned: Mapping[ir.Value, ir.Value],
-        results: Sequence[ir.Value],
+        step: Step,
+        begin: Sequence[ir.Value],
+        sequence: ir.Value,
         *,
         backward: bool = False,
-    ) -> tuple[ir.Value, ...]:
-        """Append a Scan over axis 0.
+    ) -> tuple[tuple[ir.Value, ...], ir.Value]:
+        """Append a loop over the first axis of a sequence: a Scan.
 
         Args:
-            nodes: of its body.
-            states: formal state to (what it begins with, what it is after a step).
-            scanned: formal slice to what it is a slice of.
-            results: of each step.
+            step: one step.
+            begin: what the states begin with.
+            sequence: what is handed to the steps, slice by slice.
             backward: from the last slice to the first.
 
         Returns:
-            The states at the end, then what the results are put together to.
+            The states at the end, and the steps' results, stacked.
         """
-        body = list(nodes)
-        outputs: list[ir.Value] = []
-        for value in (*(after for _, after in states.values()), *results):
-            if value in outputs:  # every output has a name of its own
-                copy = ir.node("Identity", [value])
-                copy.outputs[0].name = self.fresh("same")
-                body.append(copy)
-                outputs.append(copy.outputs[0])
-            else:
-                outputs.append(value)
+        states = [self.formal("state") for _ in begin]
+        part = self.formal("part")
+        with self.loop() as nodes:
+            after, result = step(tuple(states), part)
+            outputs: list[ir.Value] = []
+            for value in (*after, result):  # every output has a name of its own
+                outputs.append(self.add("Identity", [value]) if value in outputs else value)
         graph = ir.Graph(
-            [*states, *scanned], outputs, nodes=body, opset_imports={"": OPSET}, name="step"
+            [*states, part], outputs, nodes=nodes, opset_imports={"": OPSET}, name="step"
         )
-        attributes: dict[str, object] = {"body": graph, "num_scan_inputs": len(scanned)}
+        attributes: dict[str, object] = {"body": graph, "num_scan_inputs": 1}
         if backward:
-            attributes["scan_input_directions"] = [1] * len(scanned)
-            attributes["scan_output_directions"] = [1] * len(results)
-        inputs = [*(before for before, _ in states.values()), *scanned.values()]
-        return self.add_many("Scan", inputs, attributes, len(outputs))
+            attributes |= {"scan_input_directions": [1], "scan_output_directions": [1]}
+        *last, every = self.add_many("Scan", [*begin, sequence], attributes, len(outputs))
+        return tuple(last), every
+
+    def unrolled(
+        self,
+        step: Step,
+        begin: Sequence[ir.Value],
+        sequence: ir.Value,
+        count: int,
+        *,
+        backward: bool = False,
+    ) -> tuple[tuple[ir.Value, ...], ir.Value]:
+        """Append so many steps one after another: as `over`, where their number is known and small.
+
+        States get the sequence's leading axis, of extent 1, by broadcasting.
+        """
+        slices = [sequence]
+        if count > 1:
+            split = {"axis": 0, "num_outputs": count}
+            slices = list(self.add_many("Split", [sequence], split, count))
+        states, results = tuple(begin), []
+        for part in reversed(slices) if backward else slices:
+            states, result = step(states, part)
+            results.append(result)
+        axis = self.literal(np.asarray([0], np.int64))
+        last = tuple(self.add("Squeeze", [state, axis]) for state in states)
+        return last, self.joined(results[::-1] if backward else results)
 
     def finish(
         self,
@@ -196,9 +219,12 @@ def _described(attribute: ir.Attr) -> object:
 
 
 def plain_attributes(attributes: Mapping[str, object]) -> dict[str, object]:
-    """Attributes as a node has them: truth values as numbers, no empty lists."""
-    plain = {
-        key: int(value) if isinstance(value, bool) else value
-        for key, value in sorted(attributes.items())
-    }
+    """Attributes as a node has them: truth values and bytes as numbers, no empty lists."""
+    plain = {key: _plain(value) for key, value in sorted(attributes.items())}
     return {key: value for key, value in plain.items() if value not in ((), [])}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bool):
+        return int(value)
+    return tuple(value) if isinstance(value, bytes) else value

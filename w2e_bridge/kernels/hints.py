@@ -18,8 +18,9 @@ def keep(operation: Operation, node: ir.Node | None, defaults: Mapping[str, str 
     """Write those options of an operation to a node that are not at their defaults."""
     for name, default in defaults.items():
         value = operation.attributes.get(name, default)
-        if node is not None and value != default:
-            node.metadata_props[PREFIX + name] = str(value)
+        said = bool(value) if isinstance(default, bool) else value
+        if node is not None and said != default:
+            node.metadata_props[PREFIX + name] = str(said)
 
 
 def kept(node: ir.Node, defaults: Mapping[str, str | bool]) -> dict[str, str | bool]:

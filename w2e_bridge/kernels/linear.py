@@ -17,7 +17,10 @@ from w2e_bridge.kernels.operation import Operand, Operation
 from w2e_bridge.kernels.reading import extents, integers, number, rank_of
 from w2e_bridge.kernels.scope import Scope, attribute, fused
 
-FLAT_HINTS: dict[str, str | bool] = {**HINTS, "keep_num_dims": False}
+SPARSE = "sparse_weights"
+"""Option of our own: the weights are stored sparse, for which there is a kernel that rounds otherwise."""
+LINEAR_HINTS: dict[str, str | bool] = {**HINTS, SPARSE: False}
+FLAT_HINTS: dict[str, str | bool] = {**LINEAR_HINTS, "keep_num_dims": False}
 """Of a matrix, where keeping the dimensions makes no difference."""
 PRODUCT_HINTS: dict[str, str | bool] = {"kind": ""}
 """A product with a constant matrix is read as fully connected, unless the hint says its kind."""
@@ -53,10 +56,10 @@ def _product(
         builder.last("MatMul", factors, operation)
     else:
         product = builder.node("MatMul", factors)
-        keep(operation, product.producer(), HINTS)
+        keep(operation, product.producer(), LINEAR_HINTS)
         builder.last("Add", [product, bias], operation)
         return
-    keep(operation, _maker_before(operation, "MatMul"), HINTS)
+    keep(operation, _maker_before(operation, "MatMul"), LINEAR_HINTS)
 
 
 def _maker_before(operation: Operation, op: str) -> ir.Node | None:
@@ -97,6 +100,8 @@ def _match(root: ir.Node, scope: Scope) -> Operation | None:
         hints |= bias_type(found.node, found.x, found.bias, scope)
         hints["keep_num_dims"] = found.keeps or bool(hints["keep_num_dims"])
         hints[ASYMMETRIC] = asymmetric(found.x, scope)
+        if not hints[SPARSE]:
+            del hints[SPARSE]
         return Operation(
             kind="fully_connected",
             inputs=(found.x, found.weights, *([] if found.bias is None else [found.bias])),

@@ -17,7 +17,17 @@ from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.function import Functional, plain_attributes
 from w2e_bridge.kernels.kind import Kind
-from w2e_bridge.kernels.lstm_cell import CELL, OPERATORS, OUTPUT, Cell, Operands, cells
+from w2e_bridge.kernels.lstm_cell import (
+    CELL,
+    OPERATORS,
+    OUTPUT,
+    Cell,
+    Operands,
+    cells,
+    lone,
+    needed,
+    time_first,
+)
 from w2e_bridge.kernels.operation import Attribute, Operation
 from w2e_bridge.kernels.scope import Match, Scope, attribute
 
@@ -42,11 +52,6 @@ def clipped(body: Functional, value: ir.Value, limit: float) -> ir.Value:
     if limit <= 0:
         return value
     return body.add("Clip", [value, body.real(-limit), body.real(limit)])
-
-
-def sequence(body: Functional, value: ir.Value, *, time_major: bool) -> ir.Value:
-    """Batch and time in the other order, unless time comes first anyway."""
-    return value if time_major else body.add("Transpose", [value], {"perm": (1, 0, 2)})
 
 
 Multiply = Callable[[ir.Value], ir.Value]
@@ -74,11 +79,13 @@ class Products:
     Attributes:
         before: of the sequences, all steps at once.
         inside: of a state, in each step.
+        widened: a product as it goes into the functions behind it.
         kept: a state as it is kept from one step to the next.
     """
 
     before: Ready = floats
     inside: Ready = floats
+    widened: Callable[[Functional, ir.Value], ir.Value] = as_it_is
     kept: Callable[[Functional, ir.Value], ir.Value] = as_it_is
 
 
@@ -106,22 +113,22 @@ def run(
     """Append a direction: the hidden state of every step, the last one, and the cell's last state."""
     x = from_input(body, cell, sequences, products)
     recurrent, across = _recurrent(body, cell, products), _across(body, cell, products)
-    hidden, state, part = (body.formal(name) for name in ("hidden", "cell", "part"))
-    with body.loop() as nodes:
-        gates = body.add("Add", [part, recurrent(hidden)])
+
+    def step(states: tuple[ir.Value, ...], part: ir.Value) -> tuple[tuple[ir.Value, ...], ir.Value]:
+        hidden, state = states
+        gates = products.widened(body, body.add("Add", [part, recurrent(hidden)]))
         after, output = _step(body, cell, gates, state)
         activated = activate(body, after, cell.settings.activation)
-        following = products.kept(body, body.add("Mul", [output, activated]))
+        result = body.add("Mul", [output, activated])
+        following = products.kept(body, result)
         if across is not None:
-            following = products.kept(body, _projected(body, cell, across(following)))
-    states = {
-        hidden: (cell.needed(cell.layout.hidden), following),
-        state: (cell.needed(cell.layout.state), after),
-    }
-    last, kept, every = body.scan(
-        nodes, states, {part: x}, [following], backward=cell.settings.backward
-    )
-    return every, last, kept
+            result = _projected(body, cell, products.widened(body, across(following)))
+            following = products.kept(body, result)
+        return (following, after), result
+
+    begin = [cell.needed(place) for place in (cell.layout.hidden, cell.layout.state)]
+    (last, kept), every = body.over(step, begin, x, backward=cell.settings.backward)
+    return products.kept(body, every), last, products.kept(body, kept)
 
 
 def _recurrent(body: Functional, cell: Cell, products: Products) -> Multiply:
@@ -206,7 +213,9 @@ def function(operation: Operation) -> ir.Function:
         for operand, value in zip(operation.inputs, formal, strict=True)
     ]
     body = Functional()
-    outputs = outputs_of(body, operation, operands)
+    basic = operation.text("kernel_type") == "BASIC"
+    outputs = basic_cell(body, operands) if basic else outputs_of(body, operation, operands)
+    outputs = outputs[: len(operation.outputs)]
     name, attributes = OPERATORS[operation.kind].name, plain_attributes(operation.attributes)
     return body.finish(name, formal, outputs, attributes)
 
@@ -234,22 +243,43 @@ def outputs_of(
     return [*sequences, *states]
 
 
+def basic_cell(body: Functional, operands: Operands) -> list[ir.Value]:
+    """Append the cell of LSTM's old kernel: its four outputs, and its two states.
+
+    tensorflow/lite/kernels/internal/optimized/optimized_ops.h, `LstmCell`.
+    """
+    x, before, weights, bias, state = (needed(operands, place) for place in range(5))
+    joined = body.joined([x, before], -1)
+    turned = body.add("Transpose", [weights], {"perm": (1, 0)})
+    gates = body.add("Add", [body.add("MatMul", [joined, turned]), bias])
+    taken, candidate, forget, output = body.split(gates, 4)
+    new = body.add("Mul", [body.add("Sigmoid", [taken]), body.add("Tanh", [candidate])])
+    after = body.add("Add", [body.add("Mul", [body.add("Sigmoid", [forget]), state]), new])
+    hidden = body.add("Mul", [body.add("Sigmoid", [output]), body.add("Tanh", [after])])
+    return [hidden, after, joined, gates, hidden, after]
+
+
 def _in(body: Functional, operation: Operation, value: ir.Value) -> ir.Value:
     """A sequence with time first."""
-    operator = OPERATORS[operation.kind]
-    if not operator.sequence:
+    if not OPERATORS[operation.kind].sequence:
         return body.add("Unsqueeze", [value, body.literal(np.asarray([0], np.int64))])
-    first = bool(operation.integer("time_major", operator.time_major))
-    return sequence(body, value, time_major=first)
+    return value if time_first(operation) else turned(body, value, operation, (-1, 1, 0))
 
 
 def _out(body: Functional, operation: Operation, value: ir.Value) -> ir.Value:
     """The inverse of `_in`."""
-    operator = OPERATORS[operation.kind]
-    if not operator.sequence:
+    if not OPERATORS[operation.kind].sequence:
         return body.add("Squeeze", [value, body.literal(np.asarray([0], np.int64))])
-    first = bool(operation.integer("time_major", operator.time_major))
-    return sequence(body, value, time_major=first)
+    return value if time_first(operation) else turned(body, value, operation, (1, -1, 0))
+
+
+def turned(
+    body: Functional, value: ir.Value, operation: Operation, shape: tuple[int, ...]
+) -> ir.Value:
+    """Batch and time in the other order; a batch of one needs only the other shape."""
+    if lone(operation):
+        return body.add("Reshape", [value, body.literal(np.asarray(shape, np.int64))])
+    return body.add("Transpose", [value], {"perm": (1, 0, 2)})
 
 
 def _read(cell: Cell, given: list[ir.Value]) -> list[ir.Value]:
@@ -287,8 +317,6 @@ def match_call(kind: str) -> Match:
 
 
 def _build(operation: Operation, builder: Builder) -> None:
-    if operation.text("kernel_type") == "BASIC":
-        raise UnsupportedError("LSTM of the basic kernel")
     build_call(operation, builder, function(operation))
 
 

@@ -68,6 +68,14 @@ BACKWARD = Layout(
 Operands = Sequence[ir.Value | None]
 
 
+def needed(operands: Operands, place: int) -> ir.Value:
+    """An operand that must be there."""
+    value = operands[place] if 0 <= place < len(operands) else None
+    if value is None:
+        raise UnsupportedError(f"operand {place} is missing")
+    return value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the attributes of an operator say of one direction.
@@ -108,10 +116,7 @@ class Cell:
 
     def needed(self, place: int) -> ir.Value:
         """An operand that must be there."""
-        value = self.at(place)
-        if value is None:
-            raise UnsupportedError(f"operand {place} is missing")
-        return value
+        return needed(self.operands, place)
 
     @property
     def coupled(self) -> bool:
@@ -168,13 +173,7 @@ OPERATORS: Mapping[str, Operator] = {
 
 
 def cells(operation: Operation, operands: Operands) -> list[Cell]:
-    """The directions of an operation.
-
-    Raises:
-        UnsupportedError: it is of the `BASIC` kernel, which has other operands.
-    """
-    if operation.text("kernel_type") == "BASIC":
-        raise UnsupportedError("the basic kernel")
+    """The directions of an operation."""
     settings = Settings(
         activation=operation.text("fused_activation_function"),
         cell_clip=operation.number("cell_clip"),
@@ -190,6 +189,27 @@ def cells(operation: Operation, operands: Operands) -> list[Cell]:
         )
         for index, layout in enumerate(OPERATORS[operation.kind].directions)
     ]
+
+
+def time_first(operation: Operation) -> bool:
+    """Whether a sequence is (time, batch, …)."""
+    return bool(operation.integer("time_major", OPERATORS[operation.kind].time_major))
+
+
+def lone(operation: Operation) -> bool:
+    """Whether there is one sequence only, as far as is known."""
+    x = operation.input(0)
+    shape = x.shape if isinstance(x, ir.Value) else None
+    batch = 1 if time_first(operation) else 0
+    return shape is not None and len(shape) == 3 and shape[batch] == 1
+
+
+def steps_of(operation: Operation) -> int:
+    """How long a sequence is, 0 where that is not known."""
+    x = operation.input(0)
+    shape = x.shape if isinstance(x, ir.Value) else None
+    extent = None if shape is None or len(shape) != 3 else shape[0 if time_first(operation) else 1]
+    return extent if isinstance(extent, int) else 0
 
 
 def _rank(operand: Operand) -> int | None:

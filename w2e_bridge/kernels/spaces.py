@@ -19,22 +19,56 @@ from w2e_bridge.kernels.reading import extents, inside, int32, integers, number,
 from w2e_bridge.kernels.scope import Match, Scope, attribute, image
 from w2e_bridge.kernels.shape import single
 
+OPERATORS = {"depth_to_space": "DepthToSpace", "space_to_depth": "SpaceToDepth"}
+REAL = (None, ir.DataType.FLOAT, ir.DataType.UINT8, ir.DataType.INT8)
+"""Types for which ONNX Runtime has these operators."""
+TURNED = (0, 1, 3, 2, 4, 5)
+"""Between (batch, extent, block, extent, block, rest) and (batch, extent, extent, block, block, rest)."""
 
-def _to_space(operation: Operation, builder: Builder) -> None:
+
+def _depth(operation: Operation, builder: Builder) -> None:
     x = builder.value(operation.inputs[0])
-    attributes = {"blocksize": operation.integer("block_size"), "mode": "DCR"}
-    builder.channels_last("DepthToSpace", [x], operation, attributes)
+    if x.dtype not in REAL:
+        turned(operation, builder)
+        return
+    attributes: dict[str, object] = {"blocksize": operation.integer("block_size")}
+    if operation.kind == "depth_to_space":
+        attributes["mode"] = "DCR"
+    builder.channels_last(OPERATORS[operation.kind], [x], operation, attributes)
 
 
-def _to_depth(operation: Operation, builder: Builder) -> None:
+def turned(operation: Operation, builder: Builder) -> None:
+    """The same for every type, and without turning the image: Reshape, Transpose, Reshape.
+
+    Raises:
+        UnsupportedError: the image's extents are not known.
+    """
     x = builder.value(operation.inputs[0])
-    attributes = {"blocksize": operation.integer("block_size")}
-    builder.channels_last("SpaceToDepth", [x], operation, attributes)
+    shape = _known(extents(x), operation.kind)
+    first, last = depth_shapes(operation.kind, shape, operation.integer("block_size"))
+    split = builder.node("Reshape", [x, builder.integers("blocks", first)])
+    moved = builder.node("Transpose", [split], {"perm": TURNED})
+    target = builder.integers("shape", last)
+    builder.node("Reshape", [moved, target], outputs=operation.outputs)
 
 
-def _match_depth(kind: str, op: str) -> Match:
+def depth_shapes(kind: str, shape: Sequence[int], block: int) -> tuple[list[int], list[int]]:
+    """The shapes behind the two Reshapes; the batch is -1 where it isn't known."""
+    batch, height, width, depth = shape
+    if kind == "depth_to_space":
+        inner = depth // block**2
+        first = [batch, height, width, block, block, inner]
+        return first, [batch, height * block, width * block, inner]
+    high, wide = height // block, width // block
+    first = [batch, high, block, wide, block, depth]
+    return first, [batch, high, wide, depth * block**2]
+
+
+def _match_depth(kind: str) -> Match:
     def match(root: ir.Node, scope: Scope) -> Operation | None:
-        found = image(root, scope, op)
+        if root.op_type == "Reshape":
+            return _match_turned(kind, root, scope)
+        found = image(root, scope, OPERATORS[kind])
         if found is None or text(found.node, "mode", "DCR") != "DCR":
             return None
         return Operation(
@@ -46,6 +80,22 @@ def _match_depth(kind: str, op: str) -> Match:
         )
 
     return match
+
+
+def _match_turned(kind: str, root: ir.Node, scope: Scope) -> Operation | None:
+    moved = inside(root, 0, scope, "Transpose")
+    split = None if moved is None else inside(moved, 0, scope, "Reshape")
+    if moved is None or split is None or attribute(moved, "perm") != TURNED:
+        return None
+    first, last = integers(given(split, 1), scope), integers(given(root, 1), scope)
+    shape, x = extents(given(split, 0)), given(split, 0)
+    if first is None or last is None or shape is None or len(shape) != 4 or None in shape[1:]:
+        return None
+    # In the middle of both forms stands a block: of depth_to_space it is fourth, of the other third.
+    block = first[3 if kind == "depth_to_space" else 2]
+    if block < 1 or depth_shapes(kind, _known(shape, kind), block) != (first, last):
+        return None
+    return single(kind, root, (x,), {"block_size": block}, (split, moved))
 
 
 def blocks_to_batch(count: int, rank: int) -> list[int]:
@@ -202,17 +252,9 @@ def _crops(root: ir.Node, shape: list[int], count: int, scope: Scope) -> list[li
 
 
 KINDS = (
-    Kind(
-        name="depth_to_space",
-        build=_to_space,
-        roots=("Transpose",),
-        match=_match_depth("depth_to_space", "DepthToSpace"),
-    ),
-    Kind(
-        name="space_to_depth",
-        build=_to_depth,
-        roots=("Transpose",),
-        match=_match_depth("space_to_depth", "SpaceToDepth"),
+    *(
+        Kind(name=name, build=_depth, roots=("Transpose", "Reshape"), match=_match_depth(name))
+        for name in OPERATORS
     ),
     Kind(
         name="space_to_batch_nd",

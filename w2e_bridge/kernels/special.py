@@ -1,4 +1,4 @@
-"""Functions of two numbers, and a rounding, that ONNX has no operator for: model-local functions."""
+"""Functions of numbers that ONNX has no operator for, as model-local functions."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ def right_shift() -> ir.Function:
 
 
 def fake_quant() -> ir.Function:
-    """`FakeQuant(x; min, max, num_bits, narrow_range)`, float32: to the nearest of 2**num_bits numbers.
+    """`FakeQuant(x; min, max, num_bits, narrow_range)`: the nearest of 2**num_bits float32 numbers.
 
-    The range is moved so that 0 is one of them (tensorflow/lite/kernels/internal/quantization_util.cc,
-    `NudgeQuantizationRange`, `FakeQuantizeArray`; narrow_range is not looked at there).
+    The range is moved so that 0 is one of them (`NudgeQuantizationRange`, `FakeQuantizeArray` of
+    tensorflow/lite/kernels/internal/quantization_util.cc; narrow_range is not looked at there).
     """
     body, x = Body(), ir.Value(name="x")
     low, high = (_said(body, name, ir.AttributeType.FLOAT) for name in ("min", "max"))
@@ -119,7 +119,7 @@ def fake_quant() -> ir.Function:
 
 
 def _rounded(body: Body, x: ir.Value, name: str) -> ir.Value:
-    """A number that is not negative to the nearest whole one, halves up; x + 0.5 would be rounded itself."""
+    """A number from 0 on to the nearest whole one, halves up; x + 0.5 would be rounded itself."""
     floor = body.add("Floor", [x], f"{name}_floor")
     rest = body.add("Sub", [x, floor], f"{name}_rest")
     up = body.add("GreaterOrEqual", [rest, _real(body, 0.5, f"{name}_half")], f"{name}_up")

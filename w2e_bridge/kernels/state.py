@@ -37,7 +37,10 @@ STATES: Mapping[str, tuple[tuple[int, int], ...]] = {
 }
 """Kind to (operand, output of the operation) of its variable tensors. The outputs are not operators' own:
 a reader appends them, a writer leaves them out and marks the operands as variables. Where an operator
-merges two outputs (`merge_outputs`), or is of the `basic` kernel, `states_of` says it."""
+merges two outputs (`merge_outputs`), or is of the basic kernel, `states_of` says it."""
+
+BASIC = ((1, 4), (4, 5))
+"""The same of LSTM's old kernel, whose states are also its first two outputs."""
 
 PREFIX = "w2e.state."
 
@@ -61,7 +64,7 @@ def states_of(kind: str, attributes: Mapping[str, object]) -> tuple[tuple[int, i
     """(operand, output) of the variable tensors of an operator."""
     pairs = STATES.get(kind, ())
     if kind == "lstm" and attributes.get("kernel_type") == "BASIC":
-        return ()  # its states are plain operands and outputs
+        return BASIC
     if attributes.get("merge_outputs"):
         return tuple((operand, output - 1) for operand, output in pairs)
     return pairs

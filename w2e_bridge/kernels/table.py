@@ -42,6 +42,7 @@ FAMILIES = (
     "lstm",
     "recurrent",
     "custom",
+    "mediapipe",
 )
 """Modules of this package, each with `KINDS: tuple[Kind, ...]`."""
 

@@ -1,8 +1,9 @@
 """Element-by-element kernels of TensorFlow Lite and XNNPACK on codes, in whole numbers.
 
-Sources: tensorflow/lite/kernels/{add,sub,mul,div,squared_difference,comparisons,activations,quantize}.cc and
-their reference kernels (internal/reference), of LiteRT at commit f674577; for XNNPACK (google/XNNPACK at
-commit 75db3c0) src/microparams-init.c and the kernels qs8-vadd, qs8-vmul, qs8-vcvt, qs8-vlrelu.
+Sources: tensorflow/lite/kernels/{add,sub,mul,div,squared_difference,comparisons,activations,
+quantize}.cc and their reference kernels (internal/reference), of LiteRT at commit f674577; for
+XNNPACK (google/XNNPACK at commit 75db3c0) src/microparams-init.c and the kernels qs8-vadd,
+qs8-vmul, qs8-vcvt, qs8-vlrelu.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ COMPARED = 8
 """Bits by which comparisons raise numbers before they scale them."""
 
 LANES = 16
-"""Codes that the default kernels for ARM, which x86 runs too, take at a time; the last few are computed alone."""
+"""Codes that the default kernels for ARM, which x86 runs too, take at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ class Affine:
         return np.clip(np.asarray(numbers, np.int64) + self.zero, self.low, self.high)
 
     def between(self, low: float, high: float) -> tuple[int, int]:
-        """The codes of two real numbers, halves away from zero (`QuantizedReluX`), and all between."""
+        """The codes of two real numbers, halves away from zero (`QuantizedReluX`)."""
         ends = []
         for end in (low, high):
             steps = np.float64(np.float32(end) / self.scale)
@@ -143,7 +144,7 @@ def add_xnnpack(x: Codes, y: Codes, a: Affine, b: Affine, out: Affine, *, sign: 
 
 
 def addable_by_xnnpack(a: Affine, b: Affine, out: Affine) -> bool:
-    """Whether XNNPACK takes an addition with these scales; else the reference kernel computes it."""
+    """Whether XNNPACK takes an addition with these scales, which is else the reference kernel's."""
     ratios = (a.scale / out.scale, b.scale / out.scale)
     return all(np.float32(2.0**-10) <= ratio < np.float32(256) for ratio in ratios)
 
@@ -174,7 +175,8 @@ def multipliable_by_xnnpack(a: Affine, b: Affine, out: Affine) -> bool:
 def _reciprocal(x: Codes) -> tuple[Codes, Codes]:
     """1 / x of positive numbers as (31-bit fraction, exponent): `GetReciprocal` of common.h.
 
-    gemmlowp's `one_over_one_plus_x_for_x_in_0_1`: three steps of Newton in numbers of two whole bits.
+    gemmlowp's `one_over_one_plus_x_for_x_in_0_1`: three steps of Newton in numbers of two whole
+    bits.
     """
     bits = np.floor(np.log2(x)).astype(np.int64)
     fraction = (x << (31 - bits)) - (1 << 31)
@@ -231,8 +233,8 @@ def compared(x: Codes, a: Affine) -> Codes:
 def _divide_by_any_power(x: Codes, exponent: NDArray[np.integer]) -> Codes:
     """`divide_by_power` with what comes out of it on x86 for exponents below 0 and above 31.
 
-    Comparisons pass them with scales of 1 and more, divisions with small quotients: gemmlowp's 64-bit
-    mask becomes all ones, and the processor takes the shift modulo 32.
+    Comparisons pass them with scales of 1 and more, divisions with small quotients: gemmlowp's
+    64-bit mask becomes all ones, and the processor takes the shift modulo 32.
     """
     power = np.asarray(exponent, np.int64)
     wrong = (x >> (power & 31)) + (x >= 0)
@@ -264,11 +266,21 @@ def requantizable_by_xnnpack(a: Affine, out: Affine) -> bool:
     return a.type == out.type and a.type != "int16" and bool(2.0**-8 <= ratio <= 128)
 
 
-def leaky(x: Codes, a: Affine, out: Affine, alpha: float) -> Codes:
-    """LEAKY_RELU of the reference kernels."""
+def leaky(x: Codes, a: Affine, out: Affine, alpha: float, *, mirrored: bool = False) -> Codes:
+    """LEAKY_RELU of the reference kernels.
+
+    Args:
+        x: codes.
+        a: their scale.
+        out: the output's.
+        alpha: slope below zero.
+        mirrored: turn the sign before the multiplication, not after it, where the slope is negative
+            (the default kernels, with 16-bit codes).
+    """
     below, above = leaky_scales(a, out, alpha)
     centred = a.centred(x)
-    lower = times(np.minimum(centred, 0), abs(below)) * (-1 if below < 0 else 1)
+    negative, sign = np.minimum(centred, 0), -1 if below < 0 else 1
+    lower = times(negative * sign, abs(below)) if mirrored else times(negative, abs(below)) * sign
     upper = times(np.maximum(centred, 0), above)
     return out.codes(np.where(centred < 0, lower, upper))
 

@@ -10,18 +10,18 @@ why exact: codes, scales and zero points are the model's own. How sums are round
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
+from onnx import helper
 
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.formats.output import Output, OutputFile, small_file
 from w2e_bridge.formats.spec import Request
 from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.qdq import unfold
-from w2e_bridge.graph.qdq_emit import OPSETS, opset_of
+from w2e_bridge.graph.qdq_emit import OPSETS, PER_AXIS_OPSET, SCALE_OPSETS, opset_of
 from w2e_bridge.graph.rewriting import drop_unused
 from w2e_bridge.graph.store import store
 from w2e_bridge.graph.weights import weights_of
@@ -34,13 +34,18 @@ from w2e_bridge.ir.plain import PLAIN
 from w2e_bridge.ir.tensor import ComputedStorage, Tensor
 from w2e_bridge.loss import Grade, Ignored, TensorLoss
 from w2e_bridge.negotiation.decision import Decisions
+from w2e_bridge.passes.legalize.opsets import modernize
+from w2e_bridge.passes.legalize.place import Work
 from w2e_onnx.lowering.quantized_dynamic import emit_dynamic
 
-IR_VERSIONS: Mapping[int, int] = {21: 10, 22: 10, 23: 11, 24: 12, 25: 13}
-"""The IR version that belongs to an operator set (onnx/onnx docs/Versioning.md)."""
+IR_VERSION = 8
+"""The lowest that is written; the first with model-local functions."""
 
-LOWEST = 21
-"""The first operator set with 4 and 16 bits and with blocks; ONNX Runtime knows it since 1.20."""
+DEFAULT = 21
+"""The operator set of a graph that says none: the first with 4 and 16 bits and with blocks."""
+
+WIDENED = ("float16", "bfloat16")
+"""Types of scales that float32 holds exactly, and the operator has not for float32 results."""
 
 NARROW = {2: 4}
 """Codes of how many bits are stored wider where the operator set has no type for them."""
@@ -114,24 +119,54 @@ def emit(work: ir.Model, model: Model, decisions: Decisions) -> Emitted:
     editor = Editor(model=work, tensors={n: sayable(t) for n, t in tensors.items() if n in used})
     static = {n: q for n, q in model.activations.items() if q.mode is ActivationMode.STATIC}
     dynamic = {n: q for n, q in model.activations.items() if q.mode is ActivationMode.DYNAMIC}
+    opset = _opset(editor, model)
     ignored = emit_dynamic(editor, dynamic)
-    needed = [_needed(tensor) for tensor in editor.tensors.values()]
-    needed += [OPSETS.get(str(q.codes), LOWEST) for q in static.values()]
     unfold(editor, static)
-    opset = max([LOWEST, work.graph.opset_imports.get("", LOWEST), *needed])
     return Emitted(editor=editor, opset=opset, ignored=ignored)
 
 
+def _opset(editor: Editor, model: Model) -> int:
+    """The operator set of the graph; where it can't say a quantization, its nodes are put in newer words."""
+    own = editor.model.graph.opset_imports.get("") or DEFAULT
+    needed = [_needed(tensor) for tensor in editor.tensors.values() if tensor.encoding.quantized]
+    for q in model.activations.values():
+        needed.append(PER_AXIS_OPSET if q.axis is not None else 10)
+        needed.append(OPSETS.get(str(q.codes), DEFAULT))
+        needed.append(10 if q.scale is None else SCALE_OPSETS.get(str(q.scale.dtype), DEFAULT))
+    if max([*needed, 10]) <= own:
+        return own
+    work = Work(editor=editor, activations=dict(model.activations), opset=own)
+    modernize(work)
+    return max(work.opset, *needed)
+
+
 def sayable(tensor: Tensor) -> Tensor:
-    """A tensor as these nodes can say it: 2-bit codes in 4 bits, 64-bit biases in 32 where they fit."""
-    codes = tensor.encoding.codes
+    """A tensor as these nodes can say it, its numbers unchanged.
+
+    2-bit codes are held in 4 bits, 64-bit biases in 32 where they fit, narrow scales in float32.
+    """
+    codes, scale = tensor.encoding.codes, tensor.encoding.scale
     if not tensor.encoding.quantized or not isinstance(codes, Integer):
         return tensor
+    if scale is not None and str(scale.codes) in WIDENED and tensor.dtype == "float32":
+        return sayable(_scaled(tensor))
     if codes.bits in NARROW:
         return _typed(tensor, replace(codes, bits=NARROW[codes.bits]))
     if codes.bits == 64:
         return _narrowed(tensor)
     return tensor
+
+
+def _scaled(tensor: Tensor) -> Tensor:
+    """The same scales, which are float16 or bfloat16, as float32 ones."""
+
+    def compute(start: int, stop: int) -> Parts:
+        parts = tensor.storage.parts(start, stop)
+        assert parts.scale is not None
+        return replace(parts, scale=Parts(codes=parts.scale.codes.astype(np.float32)))
+
+    encoding = replace(tensor.encoding, scale=PLAIN["float32"])
+    return replace(tensor, encoding=encoding, storage=ComputedStorage(compute=compute))
 
 
 def _narrowed(tensor: Tensor) -> Tensor:
@@ -173,8 +208,6 @@ def _typed(tensor: Tensor, codes: Integer) -> Tensor:
 
 
 def _needed(tensor: Tensor) -> int:
-    if not tensor.encoding.quantized:
-        return LOWEST
     try:
         return opset_of(tensor.encoding, tensor.shape, tensor.dtype)
     except UnsupportedError as error:
@@ -193,7 +226,8 @@ def finish(work: ir.Model, opset: int) -> None:
     known = dict(work.graph.opset_imports)
     work.graph.opset_imports.clear()
     work.graph.opset_imports.update({"": opset, **{d: known.get(d, v) for d, v in imports.items()}})
-    work.ir_version = IR_VERSIONS.get(opset, max(IR_VERSIONS.values()))
+    least = helper.find_min_ir_version_for([helper.make_opsetid("", opset)])
+    work.ir_version = max(IR_VERSION, least)
 
 
 def describe(work: ir.Model, model: Model) -> None:
@@ -217,11 +251,17 @@ def label(q: ActivationQuantization) -> str:
     return f"{q.codes}{grain}"
 
 
+COMPUTED = (
+    (ActivationMode.STATIC, "activations rounded between operators (Q/DQ)"),
+    (ActivationMode.DYNAMIC, "activations of products rounded when the model runs"),
+)
+
+
 def summary(decisions: Decisions, model: Model) -> str:
     """Storage and computation in one sentence."""
     held = [d.tensor.encoding for d in decisions.values() if d.tensor.encoding.quantized]
     widths = sorted({encoding.codes.bits for encoding in held if encoding.codes.bits <= 8})
     stored = f"{'-, '.join(map(str, widths))}-bit codes kept; " if widths else ""
-    static = any(q.mode is ActivationMode.STATIC for q in model.activations.values())
-    how = "activations rounded between operators (Q/DQ)" if static else "float32 activations"
+    modes = {q.mode for q in model.activations.values()}
+    how = next((said for mode, said in COMPUTED if mode in modes), "float32 activations")
     return f"{stored}{how}"

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.w2e_onnx.litert.harness import Data, operation
+import w2e_bridge
+from tests.w2e_onnx.litert.harness import Data, lowered, model_of, operation
 from tests.w2e_tflite import maker
-from w2e_bridge.kernels.operation import Attribute
+from w2e_bridge.kernels.cover import cover
+from w2e_bridge.kernels.operation import Attribute, Operation
+from w2e_bridge.kernels.scope import Scope
 
 Array = NDArray[Any]
 
@@ -51,8 +55,8 @@ class Quantized:
             data = maker.one_op(self.kind.upper(), [x], constants, [y], self.attributes)
         return maker.litert(data, [self.x], reference=reference)[0][0]
 
-    def onnx(self, *, reference: bool, optimize: bool = True) -> Array:
-        """What the rule's nodes compute."""
+    def data(self) -> tuple[list[Data], list[Data]]:
+        """Operands and outputs."""
         x = Data(type=str(self.x.dtype), array=self.x, scale=self.scale[0], zero_point=self.zero[0])
         y = Data(
             type=self.dtype or str(self.x.dtype),
@@ -63,14 +67,33 @@ class Quantized:
         constants = [
             Data(type="int32", array=np.asarray(c, np.int32), constant=True) for c in self.constants
         ]
+        return [x, *constants], [y]
+
+    def onnx(self, *, reference: bool, optimize: bool = True) -> Array:
+        """What the rule's nodes compute."""
+        operands, outputs = self.data()
         return operation(
             self.kind,
-            [x, *constants],
-            [y],
+            operands,
+            outputs,
             self.attributes,
             reference=reference,
             optimize=optimize,
         )[0]
+
+    def back(self, folder: Path, *, reference: bool) -> Operation:
+        """The one operation that the ONNX file is read as."""
+        model = model_of(self.kind, *self.data(), self.attributes)
+        data, emitter = lowered(model, reference=reference)
+        assert not emitter.fallbacks
+        (folder / "model.onnx").write_bytes(data)
+        again = w2e_bridge.open(folder / "model.onnx")
+        assert again.graph is not None
+        scope = Scope(tensors=again.tensors, values=again.activations)
+        steps = cover(again.graph.graph, scope)
+        assert len(steps) == 1
+        assert isinstance(steps[0], Operation)
+        return steps[0]
 
     def check(self, *, reference: bool, optimize: Sequence[bool] = (True,)) -> None:
         """The same codes."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests.w2e_onnx.litert.judge import Array, Quantized, some_codes
 from w2e_bridge.kernels.operation import Attribute
+from w2e_onnx.lowering.litert.softmax import MANY
 
 BYTES = ["int8", "uint8"]
-WIDTHS = [1, 2, 10, 257]
 
 
 def rows(width: int, dtype: str, zero: int) -> Array:
@@ -24,8 +26,9 @@ def rows(width: int, dtype: str, zero: int) -> Array:
 
 @pytest.mark.parametrize("dtype", [*BYTES, "int16"])
 @pytest.mark.parametrize("reference", [False, True])
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize(("scale", "beta"), [(0.1, 1.0), (0.7, 1.0), (0.02, 1.7)])
+@pytest.mark.parametrize(
+    ("width", "scale", "beta"), [(1, 0.1, 1.0), (2, 0.7, 1.0), (10, 0.02, 1.7), (257, 0.1, 1.0)]
+)
 def test_softmax(dtype: str, reference: bool, width: int, scale: float, beta: float) -> None:
     wide = dtype == "int16"
     low = 0 if wide else int(np.iinfo(dtype).min)
@@ -38,6 +41,19 @@ def test_softmax(dtype: str, reference: bool, width: int, scale: float, beta: fl
     ).check(reference=reference, optimize=(True, False) if width == 10 else (True,))
 
 
+@pytest.mark.parametrize("dtype", BYTES)
+@pytest.mark.parametrize("shape", [(3, 25, 40), (300, 7)])
+def test_softmax_of_many(dtype: str, shape: tuple[int, ...]) -> None:
+    assert np.prod(shape) >= MANY
+    Quantized(
+        kind="softmax",
+        x=some_codes(shape, dtype),
+        scale=(0.03, 1 / 256),
+        zero=(0, int(np.iinfo(dtype).min)),
+        attributes={"beta": 1.0},
+    ).check(reference=False, optimize=(True, False))
+
+
 def test_softmax_ties() -> None:
     # 512 equal codes: each a half of the output's step, which rounds up.
     Quantized(
@@ -48,8 +64,7 @@ def test_softmax_ties() -> None:
 
 @pytest.mark.parametrize("dtype", BYTES)
 @pytest.mark.parametrize("reference", [False, True])
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scale", [0.004, 0.1, 0.7])
+@pytest.mark.parametrize(("width", "scale"), [(1, 0.1), (2, 0.7), (10, 0.1), (257, 0.004)])
 def test_log_softmax(dtype: str, reference: bool, width: int, scale: float) -> None:
     info = np.iinfo(dtype)
     Quantized(
@@ -73,3 +88,26 @@ def test_l2(dtype: str, reference: bool, width: int) -> None:
         zero=(zero, 128 if dtype == "uint8" else 0),
         attributes=attributes,
     ).check(reference=reference)
+
+
+@pytest.mark.parametrize("reference", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "out", "zero", "attributes"),
+    [
+        ("softmax", 1 / 256, -128, {"beta": 0.5}),
+        ("log_softmax", 16 / 256, 127, {}),
+        ("l2_normalization", 1 / 128, 0, {"fused_activation_function": "NONE"}),
+    ],
+)
+def test_comes_back(
+    tmp_path: Path,
+    reference: bool,
+    kind: str,
+    out: float,
+    zero: int,
+    attributes: dict[str, Attribute],
+) -> None:
+    x = some_codes([3, 8], "int8")
+    case = Quantized(kind=kind, x=x, scale=(0.1, out), zero=(7, zero), attributes=attributes)
+    again = case.back(tmp_path, reference=reference)
+    assert (again.kind, dict(again.attributes)) == (kind, attributes)

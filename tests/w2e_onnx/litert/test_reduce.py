@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.w2e_onnx.litert.judge import Quantized, some_codes
+from w2e_onnx.lowering.litert.reduce import MANY
 
 CASES: list[tuple[tuple[int, ...], list[int]]] = [
     ((1, 7, 7, 12), [1, 2]),
@@ -34,16 +36,16 @@ def test_sums(
     if kind == "sum" and dtype == "int16" and reference:
         pytest.skip("LiteRT takes each code for two there")
     keep, low = len(axes) == 1, int(np.iinfo(dtype).min)
-    for scale, out in ((0.03, 0.02), (0.0711, 0.0711), (0.5, 3.1)):
-        Quantized(
-            kind=kind,
-            x=some_codes(shape, dtype),
-            scale=(scale, out * (5 if kind == "sum" else 1)),
-            zero=(0, 0) if dtype == "int16" else (low + 77, low + 130),
-            shape=reduced(shape, axes, keep=keep),
-            constants=[axes],
-            attributes={"keep_dims": keep},
-        ).check(reference=reference, optimize=(True, False))
+    scale, out = ((0.03, 0.02), (0.0711, 0.0711), (0.5, 3.1))[len(shape) % 3]
+    Quantized(
+        kind=kind,
+        x=some_codes(shape, dtype),
+        scale=(scale, out * (5 if kind == "sum" else 1)),
+        zero=(0, 0) if dtype == "int16" else (low + 77, low + 130),
+        shape=reduced(shape, axes, keep=keep),
+        constants=[axes],
+        attributes={"keep_dims": keep},
+    ).check(reference=reference, optimize=(True, False) if keep else (True,))
 
 
 @pytest.mark.parametrize("kind", ["reduce_max", "reduce_min"])
@@ -60,6 +62,22 @@ def test_extremes(kind: str, dtype: str, reference: bool) -> None:
         constants=[axes],
         attributes={"keep_dims": False},
     ).check(reference=reference)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_sums_of_many(dtype: str, keep: bool) -> None:
+    shape, axes, low = (2, 12, 11, 17), [1, 2], int(np.iinfo(dtype).min)
+    assert np.prod(shape[1:]) >= MANY
+    Quantized(
+        kind="mean",
+        x=some_codes(shape, dtype),
+        scale=(0.03, 0.02),
+        zero=(low + 77, low + 130),
+        shape=reduced(shape, axes, keep=keep),
+        constants=[axes],
+        attributes={"keep_dims": keep},
+    ).check(reference=False, optimize=(True, False))
 
 
 def test_extremes_on_another_scale() -> None:
@@ -102,3 +120,36 @@ def test_places(kind: str, dtype: str, output_type: str, axis: int) -> None:
         constants=[axis],
         attributes={"output_type": output_type.upper()},
     ).check(reference=False)
+
+
+@pytest.mark.parametrize("kind", ["mean", "sum", "reduce_max", "reduce_prod"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_comes_back(tmp_path: Path, kind: str, keep: bool) -> None:
+    shape, axes = (2, 3, 4), [1]
+    case = Quantized(
+        kind=kind,
+        x=some_codes(shape, "int8"),
+        scale=(0.1, 0.1),
+        zero=(3, 3),
+        shape=reduced(shape, axes, keep=keep),
+        constants=[axes],
+        attributes={"keep_dims": keep},
+    )
+    again = case.back(tmp_path, reference=False)
+    assert (again.kind, dict(again.attributes)) == (kind, {"keep_dims": keep})
+    assert len(again.inputs) == 2
+
+
+@pytest.mark.parametrize("output_type", ["INT32", "INT64"])
+def test_a_place_comes_back(tmp_path: Path, output_type: str) -> None:
+    case = Quantized(
+        kind="arg_max",
+        x=some_codes((4, 5), "int8"),
+        scale=(0.1, 0.1),
+        shape=(4,),
+        dtype=output_type.lower(),
+        constants=[-1],
+        attributes={"output_type": output_type},
+    )
+    again = case.back(tmp_path, reference=False)
+    assert (again.kind, dict(again.attributes)) == ("arg_max", {"output_type": output_type})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,19 @@ def test_few_and_many(dtype: str, count: int) -> None:
     Quantized(kind="gelu", x=x, scale=(0.001, 0.002), attributes={"approximate": False}).check(
         reference=False, optimize=(True, False)
     )
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("kind", ["logistic", "tanh", "gelu", "rsqrt", "abs"])
+def test_comes_back(tmp_path: Path, kind: str, dtype: str) -> None:
+    scale, out, zero, out_zero = parameters(kind, dtype, 0)
+    attributes: dict[str, Attribute] = {"approximate": True} if kind == "gelu" else {}
+    case = Quantized(
+        kind=kind,
+        x=some_codes([2, 3], dtype),
+        scale=(scale, out),
+        zero=(zero, out_zero),
+        attributes=attributes,
+    )
+    again = case.back(tmp_path, reference=False)
+    assert (again.kind, dict(again.attributes)) == (kind, attributes)

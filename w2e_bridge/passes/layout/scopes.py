@@ -121,8 +121,8 @@ class Scope:
             return itself
         source = node.inputs[0]
         rank = None if source is None else len(dims(source) or ()) or len(shape or ())
-        if source is None or not rank or (self.last and is_constant(source)):
-            return itself  # the Transpose of a weight belongs to the operator that reads it
+        if source is None or not rank or (self.last and _belongs(source)):
+            return itself
         listed = node.attributes.get("perm")
         perm = tuple(listed.as_ints()) if listed is not None else tuple(reversed(range(rank)))
         if not valid(perm, rank) or not self._same_numbers(source, value, perm):
@@ -150,6 +150,14 @@ class Scope:
         found = permuted(self.activations[name_of(value)], inverse(perm))
         self.raised[source] = Raised(value=value, quantization=found)
         return True
+
+
+def _belongs(source: ir.Value) -> bool:
+    """Whether the Transpose of a value is part of an operator of channels-last runtimes.
+
+    That of a weight belongs to what reads it, that of the places of what is not zero to what finds them.
+    """
+    return is_constant(source) or is_op(source.producer(), "NonZero")
 
 
 def captured(node: ir.Node) -> Iterator[ir.Value]:

@@ -11,7 +11,7 @@ from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.codes import Integer
 from w2e_bridge.ir.encoding import FLOAT32, Encoding
 from w2e_bridge.ir.parts import Parts
-from w2e_bridge.ir.tensor import OwnedStorage, Tensor
+from w2e_bridge.ir.tensor import OwnedStorage, Tensor, plain_tensor
 from w2e_bridge.loss import Grade, TensorLoss
 from w2e_bridge.passes.legalize.encodings import Scales, axis_block, scales_of
 
@@ -34,6 +34,38 @@ class Fitted:
 
     tensor: Tensor
     loss: TensorLoss | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Real:
+    """A constant of real numbers in the place of codes.
+
+    Attributes:
+        tensor: the constant.
+        loss: what became of it.
+    """
+
+    tensor: Tensor
+    loss: TensorLoss
+
+
+def as_reals(tensor: Tensor) -> Real | None:
+    """Codes of more than 16 bits as the real numbers that they are; None of others.
+
+    LiteRT has no DEQUANTIZE of them (tensorflow/lite/kernels/dequantize.cc).
+    """
+    codes = tensor.encoding.codes
+    if not tensor.encoding.quantized or not isinstance(codes, Integer) or codes.bits <= 16:
+        return None
+    made = plain_tensor(tensor.name, tensor.dequantize())
+    loss = TensorLoss(
+        name=tensor.name,
+        source_encoding=str(tensor.encoding),
+        encoding=str(made.encoding),
+        grade=Grade.FLOAT,
+        reason="read by an operator that computes with real numbers here",
+    )
+    return Real(tensor=made, loss=loss)
 
 
 def fitted(bias: Tensor, x: ActivationQuantization, weights: Scales) -> Fitted | None:

@@ -138,3 +138,6 @@ they read and make stays as it is."""
 
 CHANGES = frozenset({"quantize", "dequantize"})
 """Kinds that are there to change the quantization."""
+
+LITERT = frozenset({"litert", "litert-reference"})
+"""Roundings of a source whose kernels are these very ones: it is as they want it, and means what they do."""

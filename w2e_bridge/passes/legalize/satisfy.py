@@ -15,17 +15,18 @@ from w2e_bridge.ir.codes import Integer
 from w2e_bridge.ir.model import Model
 from w2e_bridge.ir.tensor import Tensor
 from w2e_bridge.kernels.cover import cover
-from w2e_bridge.kernels.operation import Operation
+from w2e_bridge.kernels.operation import Operand, Operation
 from w2e_bridge.kernels.scope import Scope
-from w2e_bridge.loss import TensorLoss
+from w2e_bridge.loss import Grade, TensorLoss
 from w2e_bridge.passes.base import Pass, PassResult, owned
 from w2e_bridge.passes.layout.scopes import equal
 from w2e_bridge.passes.layout.shapes import infer_shapes
-from w2e_bridge.passes.legalize.biases import fitted
+from w2e_bridge.passes.legalize.biases import as_reals, fitted
 from w2e_bridge.passes.legalize.constraints import (
     CHANGES,
     CONSTRAINTS,
     FIXED_VALUES,
+    LITERT,
     Constraint,
     Rule,
 )
@@ -58,7 +59,7 @@ class SatisfyConstraints(Pass):
     def run(self, model: Model) -> PassResult:
         """Look at every operation of every graph."""
         work = owned(model)
-        if work.graph is None or not model.activations:
+        if work.graph is None or not model.activations or model.numerics in LITERT:
             return PassResult(model=model)
         editor = Editor(model=work.graph, tensors=dict(model.tensors))
         activations = dict(model.activations)
@@ -94,7 +95,7 @@ class _Satisfier:
         for operation in reversed(operations):
             self._raise(operation)
         for operation in operations:
-            self._satisfy(operation)
+            self._satisfy(replace(operation, inputs=self.wiring.now(operation.inputs)))
         return self.losses
 
     def _raise(self, operation: Operation) -> None:
@@ -210,12 +211,15 @@ class _Satisfier:
         if fit is None or not isinstance(bias, ir.Value):
             return False
         if fit.loss is not None:
-            self.losses.append(fit.loss)
+            if fit.loss.grade is not Grade.EXACT:
+                self.losses.append(fit.loss)
             put(operation, bias, fit.tensor, self.wiring.editor)
         return True
 
     def _tensor(self, operation: Operation, index: int) -> Tensor | None:
-        value = operation.input(index)
+        return self._held(operation.input(index))
+
+    def _held(self, value: Operand) -> Tensor | None:
         if not isinstance(value, ir.Value) or not is_weight(value):
             return None
         return self.wiring.editor.tensors.get(name_of(value))
@@ -228,6 +232,12 @@ class _Satisfier:
         for value in made:
             if self.wiring.quantization(value) is not None:
                 self.wiring.make(value, None)
+        for operand in operation.inputs:
+            tensor = self._held(operand)
+            real = None if tensor is None else as_reals(tensor)
+            if real is not None and isinstance(operand, ir.Value):
+                self.losses.append(real.loss)
+                put(operation, operand, real.tensor, self.wiring.editor)
 
     def _obey(self, operation: Operation, row: Constraint, made: list[ir.Value]) -> None:
         """Identities where the kernel's quantization is another."""

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.inspecting import name_of
 from w2e_bridge.ir.activation import ActivationQuantization
+from w2e_bridge.kernels.operation import Operand
 from w2e_bridge.passes.layout.scopes import equal
 
 Quantization = ActivationQuantization | None
@@ -24,12 +25,14 @@ class Wiring:
         editor: edits it.
         activations: quantization of values by name; edited along.
         copies: what was made of a value: quantization and the value that has it.
+        moved: values that are made another way now, and what is read in their place.
     """
 
     graph: ir.Graph
     editor: Editor
     activations: MutableMapping[str, ActivationQuantization]
     copies: dict[ir.Value, list[tuple[Quantization, ir.Value]]] = field(default_factory=dict)
+    moved: dict[ir.Value, ir.Value] = field(default_factory=dict)
 
     def quantization(self, value: ir.Value) -> Quantization:
         """How a value is quantized."""
@@ -41,6 +44,10 @@ class Wiring:
             self.activations.pop(name_of(value), None)
         else:
             self.activations[name_of(value)] = wanted
+
+    def now(self, operands: tuple[Operand, ...]) -> tuple[Operand, ...]:
+        """What an operation reads by now."""
+        return tuple(self.moved.get(v, v) if isinstance(v, ir.Value) else v for v in operands)
 
     def fixed(self, value: ir.Value) -> bool:
         """Whether something outside of the graph knows a value."""
@@ -85,6 +92,7 @@ class Wiring:
         self.give(after, own)
         self.give(value, wanted)
         self.copies[value] = [(own, after)]
+        self.moved[value] = after
 
     def _behind(self, value: ir.Value, node: ir.Node) -> None:
         maker = value.producer()

@@ -1,9 +1,9 @@
 """Arithmetic of two values.
 
-Measured against ai-edge-litert 2.3.0 on x86, for 8-bit codes over all 65536 pairs, some 40 scales and zero
-points each, without a differing integer. XNNPACK takes ADD, SUB and MUL of 8-bit codes from the default
-kernels, for scales that are not too far apart; the others, and all of 16 bits, both kernel sets compute
-alike, but for 16-bit ADD of one shape (`numerics.elementwise.add_once`).
+Measured against ai-edge-litert 2.3.0 on x86, for 8-bit codes over all 65536 pairs, some 40 scales
+and zero points each, without a differing integer. XNNPACK takes ADD, SUB and MUL of 8-bit codes
+from the default kernels, for scales that are not too far apart; the others, and all of 16 bits,
+both kernel sets compute alike, but for 16-bit ADD of one shape (`numerics.elementwise.add_once`).
 """
 
 from __future__ import annotations
@@ -31,14 +31,17 @@ from w2e_onnx.lowering.litert.pairs import (
     EIGHT,
     Operand,
     affine,
-    binary,
     clip,
+    look_up_code,
     look_up_pair,
     low_ranks,
     operand,
     same,
+    single,
+    straight,
     tabled,
     types,
+    unary,
     zero_of,
 )  # fmt: skip
 from w2e_onnx.lowering.litert.rules import NotHere, Rule
@@ -84,17 +87,18 @@ def _eight(
     bounds: tuple[int, int],
     fitted: Callable[[], ir.Value | None],
 ) -> ir.Value:
-    """8-bit codes by the default kernels: a function of one code, a quantized operator, or a table."""
+    """The default kernels' 8-bit codes: a function of one code, a quantized operator, a table."""
     low = int(np.iinfo(call.outputs[0].type).min)
     least, most = (end - low for end in bounds)
     held = np.clip(table, least, most)
-    made = binary(call, *operands, held)
+    one = single(call, *operands, held)
+    made = None if one is None else straight(call, *one)
     if made is not None:
         return made
     made = fitted()
     if made is not None:
         return clip(call, made, least, most)
-    return look_up_pair(call, *operands, held)
+    return look_up_pair(call, *operands, held) if one is None else look_up_code(call, *one)
 
 
 def _linear(
@@ -145,14 +149,13 @@ def _sum(call: Call, a: Affine, b: Affine, out: Affine) -> ir.Value:
         for slot, x, real in ((call.operand(0), a, first), (call.operand(1), b, second))
     ]
     total = call.add("Add" if call.operation.kind == "add" else "Sub", terms)
-    made = whole.product(
-        call, total, last, 2 << (left + (8 if out.type != "int16" else 16)), call.outputs[0]
-    )
+    bound = 2 << (left + (16 if out.type == "int16" else 8))
+    made = whole.product(call, [total], last, bound, call.outputs[0])
     return whole.finish(call, made, call.outputs[0], *ends(call, out))
 
 
 def _raised(call: Call, slot: Slot, x: Affine, real: float) -> ir.Value:
-    """An operand of an addition; see `numerics.elementwise.add_once` for the tail of 16-bit ones."""
+    """An operand of an addition (`numerics.elementwise.add_once` for the tail of 16-bit ones)."""
     left = elementwise.addition_shift(x.type)
     make = partial(whole.term, call, slot, x.centred(x.all()), real, left)
     shapes = {call.operand(0).shape, call.operand(1).shape}
@@ -174,9 +177,10 @@ def _multiplication(call: Call) -> Sequence[ir.Value]:
     a, b, out = affine(call.operand(0)), affine(call.operand(1)), affine(call.outputs[0])
     real = elementwise.product_scale(a, b, out)
     if kind == "int16" or call.reference:
-        factors = [call.centred(call.operand(i), "float64") for i in range(2)]
+        slots = sorted((call.operand(0), call.operand(1)), key=lambda slot: slot.tensor is not None)
+        factors = [call.centred(slot, "float64") for slot in slots]
         bound = 1 << (16 if kind != "int16" else 32)
-        made = whole.product(call, call.add("Mul", factors), float(real), bound, call.outputs[0])
+        made = whole.product(call, factors, float(real), bound, call.outputs[0])
         return [whole.finish(call, made, call.outputs[0], *ends(call, out))]
     first, second = operand(call, 0), operand(call, 1)
     by_xnnpack = elementwise.multipliable_by_xnnpack(a, b, out) and low_ranks(call)
@@ -205,9 +209,9 @@ def _squared_difference(call: Call) -> Sequence[ir.Value]:
     types(call, "int8")
     a, b, out = operand(call, 0), operand(call, 1), affine(call.outputs[0])
     kernel = partial(elementwise.squared_difference, a=a.affine, b=b.affine, out=out)
-    made = binary(call, a, b, tabled(kernel, a, b, out))
-    if made is not None:
-        return [made]
+    one = single(call, a, b, tabled(kernel, a, b, out))
+    if one is not None:
+        return [unary(call, *one)]
     twice = 2.0 * float(max(a.affine.scale, b.affine.scale))
     quick = None if call.reference else _square_of_reals(call, a, b, twice)
     if quick is not None:
@@ -219,12 +223,12 @@ def _squared_difference(call: Call) -> Sequence[ir.Value]:
     difference = call.add("Sub", terms)
     square = call.add("Mul", [difference, difference])
     last = elementwise.square_scale(twice, out)
-    made = whole.product(call, square, last, 1 << 30, call.outputs[0])
+    made = whole.product(call, [square], last, 1 << 30, call.outputs[0])
     return [whole.finish(call, made, call.outputs[0], out.low, out.high)]
 
 
 def _square_of_reals(call: Call, a: Operand, b: Operand, twice: float) -> ir.Value | None:
-    """A squared difference in float32, where that gives the same codes for all differences there are."""
+    """A squared difference in float32, where that gives the same codes for all differences."""
     out = affine(call.outputs[0])
     terms = [elementwise.difference_terms(x.affine.all(), x.affine, twice) for x in (a, b)]
     most = int(max(terms[0].max() - terms[1].min(), terms[1].max() - terms[0].min()))

@@ -256,7 +256,7 @@ def _axis(slot: Slot | None) -> int:
 def _plain(value: object) -> object:
     if isinstance(value, bool):
         return int(value)
-    return list(value) if isinstance(value, tuple) else value
+    return list(value) if isinstance(value, tuple | bytes) else value
 
 
 def kind_of(value: object) -> ir.AttributeType:

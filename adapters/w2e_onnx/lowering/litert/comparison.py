@@ -1,9 +1,9 @@
 """Comparisons and choice.
 
-Kernels scale both operands to whole numbers (`numerics.elementwise.compared`) and compare those; of 8-bit
-codes that is a bound for one operand's codes, given the other's. Both kernel sets do the same. 16-bit codes
-are compared as they are, whatever their scales, but by EQUAL and NOT_EQUAL. Measured against
-ai-edge-litert 2.3.0 on x86 without a difference.
+Kernels scale both operands to whole numbers (`numerics.elementwise.compared`) and compare those; of
+8-bit codes that is a bound for one operand's codes, given the other's. Both kernel sets do the
+same. 16-bit codes are compared as they are, whatever their scales, but by EQUAL and NOT_EQUAL.
+Measured against ai-edge-litert 2.3.0 on x86 without a difference.
 """
 
 from __future__ import annotations

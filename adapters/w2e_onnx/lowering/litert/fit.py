@@ -1,11 +1,11 @@
 """Scales with which ONNX Runtime's quantized operators give the very codes that a table asks for.
 
-QLinearAdd, QLinearMul and QLinearLeakyRelu compute in float32: with the model's own scales they miss a few
-of a kernel's 65536 results by one, near halves. The scales that they are given need not be the model's
-own: a few steps of the last place away there are nearly always some with which every result is right.
-What is found is checked against every pair of codes and every order in which the operators may add
-(onnxruntime/core/mlas/lib: qladd.cpp, intrinsics/avx2/qladd_avx2.cpp, qlmul.cpp; qlinear_lookup_table.cc
-of the contrib operators), with and without fused multiplication.
+QLinearAdd, QLinearMul and QLinearLeakyRelu compute in float32: with the model's own scales they
+miss a few of a kernel's 65536 results by one, near halves. The scales that they are given need not
+be the model's: a few steps of the last place away there are nearly always some with which every
+result is right. What is found is checked against every pair of codes and every order in which the
+operators may add on x86 (onnxruntime/core/mlas/lib: qladd.cpp, intrinsics/avx2/qladd_avx2.cpp,
+qlmul.cpp; qlinear_lookup_table.cc of the contrib operators), with and without fused multiplication.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ Table = NDArray[np.int64]
 
 Reals = NDArray[np.float32]
 
-TRIES = 256
+TRIES = 1024
 STEPS = 12.0
-"""How many scales are tried, and how far from the right ones, in steps of the last place (deviation)."""
+"""How many scales are tried, and how far from the right ones, in steps of the last place."""
+
+CHUNK = 32
+"""Pairs of codes that are looked at together: most scales fail soon."""
 
 NARROW = 2.0**-9
 """Results farther than this from a half are right anyway, if they are small."""
@@ -55,16 +58,16 @@ def addition(
     size = zero + 255 * (abs(a[0]) + abs(b[0]))
     near = _near(real, max(NARROW, size * 2.0**-18))
     rows, columns = np.nonzero(near)
-    wanted = table[rows, columns][:, None]
-    codes = x[rows], y[columns][:, None]
     first, second = _around(a[0], 1), _around(b[0], 2)
-    good = np.ones(first.size, bool)
-    for result in _sums(codes, (first, second), zeros):
-        good &= (_saturated(result) == wanted).all(axis=0)
-        if not good.any():
+    for start in range(0, rows.size, CHUNK):
+        i, j = rows[start : start + CHUNK], columns[start : start + CHUNK]
+        good = np.ones(first.size, bool)
+        for result in _sums((x[i], y[j][:, None]), (first, second), zeros):
+            good &= (_saturated(result) == table[i, j][:, None]).all(axis=0)
+        first, second = first[good], second[good]
+        if not first.size:
             return None
-    found = int(np.argmax(good))
-    return np.float32(first[found]), np.float32(second[found])
+    return np.float32(first[0]), np.float32(second[0])
 
 
 def _near(real: NDArray[np.float64], width: float) -> NDArray[np.bool_]:
@@ -171,7 +174,7 @@ def rectifier(table: Table, zero: int, out_zero: int) -> Slopes | None:
 
 
 def _slopes(x: NDArray[np.int64], wanted: Table, ends: tuple[int, int]) -> tuple[float, float]:
-    """Least and greatest slope that take numbers to the wanted ones; beyond the ends all is right."""
+    """Least and greatest slope that take numbers to the wanted ones; past the ends all is right."""
     if not x.size:
         return -np.inf, np.inf
     lower = np.where(wanted == ends[0], -np.inf, wanted - 0.5) / x

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from w2e_bridge.kernels.linear import swapped
+from w2e_bridge.kernels.linear import SPARSE, swapped
 from w2e_bridge.numerics.fixed_point import quantize_multiplier
 from w2e_onnx.lowering.litert import accumulator as sums
 from w2e_onnx.lowering.litert import fixed_point
@@ -33,7 +33,7 @@ def fully_connected(call: Call) -> Sequence[ir.Value]:
     rows = flattened(call, x, weights)
     if x.type == "int16":
         made = _wide(call, rows, x, weights, bias)
-    elif not call.reference and delegated(x, weights, bias):
+    elif not call.reference and not call.operation.integer(SPARSE) and delegated(x, weights, bias):
         made = _fused(call, rows, x, weights, bias)
     else:
         made = _scaled(call, _product(call, rows, x, weights, bias), x, weights, bias)
@@ -113,12 +113,14 @@ def _product(call: Call, rows: ir.Value, x: Slot, weights: Slot, bias: Slot | No
 
 
 def _scaled(call: Call, sum_: ir.Value, x: Slot, weights: Slot, bias: Slot | None) -> ir.Value:
-    if call.reference:
+    sparse = bool(call.operation.integer(SPARSE))
+    if call.reference and not sparse:
         return _precise(call, sum_, x, weights)
     real = multipliers(x, weights, call.outputs[0], exact=_exact(weights))
     number, shift = quantize_multiplier(real)
     most = sums.bound(x, weights, bias, 0)
-    return finished(call, fixed_point.multiply(call, sum_, number, shift, bound=most, up=True))
+    scaled = fixed_point.multiply(call, sum_, number, shift, bound=most, up=not sparse)
+    return finished(call, scaled)
 
 
 def _exact(weights: Slot) -> bool:

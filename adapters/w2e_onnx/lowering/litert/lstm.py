@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from w2e_bridge.kernels.lstm import turned
+from w2e_bridge.kernels.lstm_cell import steps_of, time_first
 from w2e_bridge.numerics import lstm as numbers
-from w2e_onnx.lowering.litert import lstm_hybrid
+from w2e_onnx.lowering.litert import lstm_basic, lstm_hybrid
 from w2e_onnx.lowering.litert import lstm_parts as parts
 from w2e_onnx.lowering.litert.call import Call
 from w2e_onnx.lowering.litert.lstm_integer import Cell, bound, known, product, rescaled, saturated
@@ -36,32 +38,30 @@ def integer(call: Call) -> Sequence[ir.Value]:
     """The kernel of integers."""
     cell = known(call)
     direction, layout = cell.direction, cell.direction.layout
-    time_major = bool(call.operation.integer("time_major"))
+    # Norms are too many nodes to write them out for each step.
+    steps = 0 if direction.normalized else steps_of(call.operation)
+    first, body = time_first(call.operation), parts.Shared(call, steps)
     x = value_of(direction.needed(layout.input))
-    sequence = x if time_major else parts.turned(call, x)
+    sequence = x if first else turned(body, x, call.operation, (-1, 1, 0))
     slices = _from_input(call, cell, sequence)
     before = call.cast(value_of(direction.needed(layout.state)), "float64")
     step = step_of(call, cell)
-    hidden, state, part = (parts.formal(call, name) for name in ("hidden", "cell", "part"))
-    with parts.loop(call) as nodes:
-        following, after = step.run(hidden, state, part)
-    states = {
-        hidden: (value_of(direction.needed(layout.hidden)), following),
-        state: (before, after),
-    }
-    last, kept, every = parts.scan(call, nodes, states, {part: slices}, [following])
-    return [every if time_major else parts.turned(call, every), last, call.cast(kept, "int16")]
+    begin = [value_of(direction.needed(layout.hidden)), before]
+    (last, kept), every = body.over(step.run, begin, slices)
+    output = every if first else turned(body, every, call.operation, (1, -1, 0))
+    return [output, last, call.cast(kept, "int16")]
 
 
 def _from_input(call: Call, cell: Cell, sequence: ir.Value) -> ir.Value:
     """What the sequence gives to all gates of all steps, (time, batch, gates)."""
     direction, layout = cell.direction, cell.direction.layout
     x, weights = direction.needed(layout.input), direction.each(layout.weights)
-    bias = direction.each(layout.bias)
     most = bound(parts.weights_of(weights), zero_of(x))
-    most += max(int(np.abs(slot.array().astype(np.int64)).max(initial=0)) for slot in bias)
     sums = product(call, sequence, parts.matrix(call, weights), x.zero_point)
-    sums = call.add("Add", [sums, parts.joined(call, [value_of(slot) for slot in bias])])
+    if not direction.normalized:  # else the bias comes behind the norm
+        bias = direction.each(layout.bias)
+        most += max(int(np.abs(slot.array().astype(np.int64)).max(initial=0)) for slot in bias)
+        sums = call.add("Add", [sums, parts.joined(call, [value_of(slot) for slot in bias])])
     scales = [
         numbers.product_scale(scale_of(w), scale_of(x), gate)
         for w, gate in zip(weights, cell.gate_scales, strict=True)
@@ -69,8 +69,13 @@ def _from_input(call: Call, cell: Cell, sequence: ir.Value) -> ir.Value:
     return saturated(call, rescaled(call, sums, scales, most, direction.units))
 
 
+def single(call: Call) -> Sequence[ir.Value]:
+    """The rule of LSTM."""
+    return lstm_basic.rule(call) if call.operation.text("kernel_type") == "BASIC" else hybrid(call)
+
+
 RULES: Mapping[str, Rule] = {
     "unidirectional_sequence_lstm": unidirectional,
     "bidirectional_sequence_lstm": hybrid,
-    "lstm": hybrid,
+    "lstm": single,
 }

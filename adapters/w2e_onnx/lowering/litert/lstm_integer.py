@@ -85,8 +85,9 @@ class Cell:
     def plain(self) -> bool:
         """Whether all gates are there, and see nothing but the two products."""
         layout = self.direction.layout
-        seen = [self.direction.at(place) for place in layout.peephole]
-        return len(self.direction.gates) == 4 and not any(seen) and self.hidden.short
+        seen = any(self.direction.at(place) for place in layout.peephole)
+        whole = len(self.direction.gates) == 4 and not self.direction.normalized
+        return whole and not seen and self.hidden.short
 
 
 def known(call: Call) -> Cell:
@@ -106,13 +107,14 @@ def known(call: Call) -> Cell:
         raise NotHere("a cell whose scale is no power of two that the kernel knows")
     if state.type != "int16" or direction.needed(direction.layout.input).type != "int8":
         raise NotHere("codes of other types than int8 and int16")
-    if direction.normalized:
-        raise NotHere("layer normalization in integers")
     multiplier, shift = quantize_multiplier(np.float64(numbers.hidden_scale(float(scales[4]))))
     limit = numbers.clip_code(call.operation.number("cell_clip"), scale_of(state), "int16")
     return Cell(
         direction=direction,
-        gate_scales=(float(numbers.GATE_SCALE),) * len(direction.gates),
+        gate_scales=tuple(
+            float(scales[gate]) if direction.normalized else float(numbers.GATE_SCALE)
+            for gate in direction.gates
+        ),
         exponent=exponent,
         clip=limit,
         hidden=Hidden(multiplier=int(multiplier), shift=int(shift), zero=int(zeros[4])),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from w2e_bridge.kernels.function import Functional, Step
 from w2e_bridge.kernels.lstm_cell import CELL, FORGET, INPUT, SIGMOIDS, Layout, Places
 from w2e_onnx.lowering.litert.accumulator import shifted
 from w2e_onnx.lowering.litert.call import Call, Slot
@@ -116,11 +116,6 @@ def spread(numbers: Sequence[float] | NDArray[np.generic], units: int) -> NDArra
     return np.repeat(np.asarray(numbers, np.float64), units)
 
 
-def turned(call: Call, value: ir.Value) -> ir.Value:
-    """Batch and time in the other order."""
-    return call.add("Transpose", [value], {"perm": (1, 0, 2)})
-
-
 def table(call: Call, entries: NDArray[np.int16], dtype: str = "float64") -> ir.Value:
     """A smooth table as its steps, which are smaller in the file; a load puts it together."""
     steps = np.diff(entries.astype(np.int64), prepend=int(entries[0]))
@@ -131,39 +126,40 @@ def table(call: Call, entries: NDArray[np.int16], dtype: str = "float64") -> ir.
     return call.cast(call.add("Add", [call.add("CumSum", [small, axis]), start]), dtype)
 
 
-@contextmanager
-def loop(call: Call) -> Iterator[list[ir.Node]]:
-    """Nodes that are added inside go to a list of their own."""
-    outer, call.nodes = call.nodes, []
-    try:
-        yield call.nodes
-    finally:
-        call.nodes = outer
+FEW = 16
+"""Steps that are written one after another: a Scan costs some 4 microseconds for each (ONNX Runtime 1.32)."""
 
 
-def scan(
-    call: Call,
-    nodes: list[ir.Node],
-    states: Mapping[ir.Value, tuple[ir.Value, ir.Value]],
-    scanned: Mapping[ir.Value, ir.Value],
-    results: Sequence[ir.Value],
-    *,
-    backward: bool = False,
-) -> tuple[ir.Value, ...]:
-    """Append a Scan over axis 0: as `kernels.function.Functional.scan`."""
-    outputs: list[ir.Value] = []
-    with loop(call) as more:
-        for value in (*(after for _, after in states.values()), *results):
-            outputs.append(call.add("Identity", [value]) if value in outputs else value)
-    graph = ir.Graph([*states, *scanned], outputs, nodes=[*nodes, *more], name="step")
-    attributes: dict[str, object] = {"body": graph, "num_scan_inputs": len(scanned)}
-    if backward:
-        attributes["scan_input_directions"] = [1] * len(scanned)
-        attributes["scan_output_directions"] = [1] * len(results)
-    inputs = [*(before for before, _ in states.values()), *scanned.values()]
-    return call.add_many("Scan", inputs, attributes, count=len(outputs))
+class Shared(Functional):
+    """A call's body as one that canonical nodes are appended to.
 
+    Attributes:
+        call: the call.
+        steps: how long its sequence is, 0 where that is not known.
+    """
 
-def formal(call: Call, name: str) -> ir.Value:
-    """A value that the body of a loop is given."""
-    return ir.Value(name=call.fresh(name))
+    __slots__ = ("call", "steps")
+
+    def __init__(self, call: Call, steps: int = 0) -> None:
+        self.call, self.steps, self._count = call, steps, 0
+
+    @property
+    def nodes(self) -> list[ir.Node]:
+        """The call's."""
+        return self.call.nodes
+
+    @nodes.setter
+    def nodes(self, nodes: list[ir.Node]) -> None:
+        self.call.nodes = nodes
+
+    def fresh(self, name: str) -> str:
+        """A name that nothing in the call's body has."""
+        return self.call.fresh(name)
+
+    def over(
+        self, step: Step, begin: Sequence[ir.Value], sequence: ir.Value, *, backward: bool = False
+    ) -> tuple[tuple[ir.Value, ...], ir.Value]:
+        """A loop, or a few steps one after another."""
+        if 0 < self.steps <= FEW:
+            return self.unrolled(step, begin, sequence, self.steps, backward=backward)
+        return super().over(step, begin, sequence, backward=backward)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ from w2e_onnx.lowering.litert.lstm_integer import (
     rescaled,
     saturated,
 )
+from w2e_onnx.lowering.litert.lstm_norm import normalized
 from w2e_onnx.lowering.litert.lstm_parts import scale_of, zero_of
 from w2e_onnx.lowering.litert.rules import NotHere
 
@@ -51,15 +53,19 @@ class Step:
     recurrent: ir.Value
     projection: ir.Value | None
 
-    def run(self, hidden: ir.Value, state: ir.Value, part: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """The next hidden state, as it travels, and the cell's next state."""
+    def run(
+        self, states: tuple[ir.Value, ...], part: ir.Value
+    ) -> tuple[tuple[ir.Value, ...], ir.Value]:
+        """The next hidden state, as it travels, and the cell's next state; the former is the result."""
+        hidden, state = states
         gates = saturated(self.call, self.call.add("Add", [self._recurrent(hidden), part]))
         if self.cell.plain:
             after, output = self._plain(gates, state)
         else:
             after, output = self._separate(gates, state)
         activated = self.call.add("Gather", [self.activation, self.call.cast(after, "int32")])
-        return self._hidden(self.call.add("Mul", [output, activated])), after
+        following = self._hidden(self.call.add("Mul", [output, activated]))
+        return (following, after), following
 
     def _recurrent(self, hidden: ir.Value) -> ir.Value:
         """What the hidden state gives to all gates."""
@@ -93,17 +99,33 @@ class Step:
         split = {"axis": -1, "num_outputs": len(kinds)}
         values = call.add_many("Split", [gates], split, count=len(kinds))
         named = dict(zip(kinds, values, strict=True))
-        *inner, forget = (
-            self._looked_up(self._seeing(gate, named[gate], state), 0) for gate in kinds[:-2]
-        )
-        candidate = self._looked_up(named[CELL], SIZE)
+        before = (*kinds[:-2], CELL)  # the output gate sees the cell's next state
+        seeing = [self._seeing(gate, named[gate], state) for gate in before]
+        *first, last = self._normalized(before, seeing)
+        *inner, forget = (self._looked_up(gate, 0) for gate in first)
+        candidate = self._looked_up(last, SIZE)
         one = call.literal(np.float64(HIGHEST), "one")
         taken = inner[0] if inner else call.add("Sub", [one, forget])
         kept = self._divided(call.add("Mul", [forget, state]), 15)
         new = self._divided(call.add("Mul", [taken, candidate]), 30 + cell.exponent)
         after = self._limited(kept, new)
-        output = self._looked_up(self._seeing(OUTPUT, named[OUTPUT], after), 0)
-        return after, output
+        (output,) = self._normalized((OUTPUT,), [self._seeing(OUTPUT, named[OUTPUT], after)])
+        return after, self._looked_up(output, 0)
+
+    def _normalized(self, kinds: Sequence[int], gates: list[ir.Value]) -> Sequence[ir.Value]:
+        """Gates as their activation reads them."""
+        call, direction = self.call, self.cell.direction
+        if not direction.normalized:
+            return gates
+        layout, count = direction.layout, len(kinds)
+        norm, bias = (
+            [direction.needed(places[kind]) for kind in kinds]
+            for places in (layout.norm, layout.bias)
+        )
+        value = normalized(call, parts.joined(call, gates, -1), norm, bias, direction.units)
+        value = saturated(call, value)
+        split = {"axis": -1, "num_outputs": count}
+        return (value,) if count == 1 else call.add_many("Split", [value], split, count=count)
 
     def _looked_up(self, gate: ir.Value, start: int) -> ir.Value:
         first = self.call.literal(np.int32(start + SIZE // 2), "start")
@@ -114,10 +136,13 @@ class Step:
         """A gate that also sees the cell, through weights of 16 bits."""
         call, cell = self.call, self.cell
         peephole = cell.direction.at(cell.direction.layout.peephole[gate])
-        if peephole is None:
+        if peephole is None or gate == CELL:
             return value
-        if peephole.type != "int16" or peephole.shape != (cell.direction.units,):
-            raise NotHere("peephole weights of another type or size than the cell")
+        units, hidden = cell.direction.units, cell.direction.needed(cell.direction.layout.hidden)
+        same = hidden.shape is not None and hidden.shape[-1] == units
+        if peephole.type != "int16" or peephole.shape != (units,) or not same:
+            # The kernel takes the projection's width for the cell's and mixes up rows.
+            raise NotHere("peephole weights of another type or size than the hidden state")
         scale = cell.gate_scales[cell.direction.gates.index(gate)]
         real = numbers.product_scale(2.0**cell.exponent, scale_of(peephole), scale)
         multiplier, shift = quantize_multiplier(np.float64(real))

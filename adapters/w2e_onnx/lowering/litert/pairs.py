@@ -1,4 +1,4 @@
-"""Functions of one or two 8-bit codes: what a kernel computes for all of them, in as few nodes as can be."""
+"""Functions of one or two 8-bit codes, known for all of them, in as few nodes as can be."""
 
 from __future__ import annotations
 
@@ -61,9 +61,8 @@ def same(call: Call) -> None:
 
 
 def low_ranks(call: Call) -> bool:
-    """Whether XNNPACK takes the ranks of all operands."""
-    shapes = [slot.shape for slot in call.slots()]
-    return all(shape is not None and len(shape) <= RANK for shape in shapes)
+    """Whether XNNPACK takes the ranks of all operands, as far as they are known."""
+    return all(slot.shape is None or len(slot.shape) <= RANK for slot in call.slots())
 
 
 def zero_of(call: Call, slot: Slot) -> ir.Value:
@@ -113,13 +112,19 @@ def tabled(kernel: Kernel, a: Operand, b: Operand, out: Affine) -> Codes:
     return kernel(x[:, None], y[None, :]) - out.low
 
 
-def binary(call: Call, a: Operand, b: Operand, table: Codes) -> ir.Value | None:
-    """A function of two codes of which one is known: a function of the other; else None."""
+Single = tuple[Operand, Codes]
+"""The one operand that a result depends on, and the codes that come of its codes."""
+
+
+def single(call: Call, a: Operand, b: Operand, table: Codes) -> Single | None:
+    """A function of two codes of which one is known and the other has the result's shape."""
     shape = call.outputs[0].shape
+    if shape is None:
+        return None
     if b.codes.size == 1 and shape == a.slot.shape:
-        return unary(call, a, table[:, 0])
+        return a, table[:, 0]
     if a.codes.size == 1 and shape == b.slot.shape:
-        return unary(call, b, table[0])
+        return b, table[0]
     return None
 
 
@@ -131,16 +136,23 @@ def unary(call: Call, x: Operand, table: Codes) -> ir.Value:
         x: the operand.
         table: codes from 0 on, one for each that the operand can have.
     """
-    if table.size == 256:
+    made = straight(call, x, table)
+    return look_up_code(call, x, table) if made is None else made
+
+
+def straight(call: Call, x: Operand, table: Codes) -> ir.Value | None:
+    """A function of one code that is a line, broken in zero or at its ends: one node or two."""
+    if table.size < 256 or call.outputs[0].carried != "uint8":
         # A constant's codes are few: ONNX Runtime computes what is said of it alone once.
-        codes = np.arange(256)
-        low, high = int(table.min()), int(table.max())
-        if np.array_equal(np.clip(codes, low, high), table):
-            return clip(call, travelling(call, x.slot), low, high)
-        if not call.reference and call.outputs[0].carried == "uint8":
-            made = _straight(call, x, table, (low, high))
-            if made is not None:
-                return made
+        return None
+    low, high = int(table.min()), int(table.max())
+    if np.array_equal(np.clip(np.arange(256), low, high), table):
+        return clip(call, travelling(call, x.slot), low, high)
+    return None if call.reference else _slopes(call, x, table)
+
+
+def look_up_code(call: Call, x: Operand, table: Codes) -> ir.Value:
+    """A function of one code out of a table."""
     full = np.zeros(256, np.int64)
     full[x.codes] = table
     return look(call, full, call.cast(travelling(call, x.slot), "int32"), x.slot)
@@ -154,7 +166,7 @@ def look(call: Call, table: Codes, index: ir.Value, like: Slot) -> ir.Value:
     return look_up(call, held, index, like)
 
 
-def _straight(call: Call, x: Operand, table: Codes, ends: tuple[int, int]) -> ir.Value | None:
+def _slopes(call: Call, x: Operand, table: Codes) -> ir.Value | None:
     out = affine(call.outputs[0])
     slopes = fit.rectifier(table, x.zero, out.zero - out.low)
     if slopes is None:
@@ -168,7 +180,7 @@ def _straight(call: Call, x: Operand, table: Codes, ends: tuple[int, int]) -> ir
     ]
     alpha = {"alpha": float(slopes.alpha)}
     made = call.add("QLinearLeakyRelu", inputs, alpha, domain=MICROSOFT)
-    return clip(call, made, *ends) if slopes.bounded else made
+    return clip(call, made, int(table.min()), int(table.max())) if slopes.bounded else made
 
 
 def clip(call: Call, codes: ir.Value, low: int, high: int) -> ir.Value:

@@ -1,7 +1,8 @@
 """Rectifiers.
 
-XNNPACK takes LEAKY_RELU of 8-bit codes from the default kernels; all else both kernel sets compute alike.
-Measured against ai-edge-litert 2.3.0 on x86 over all codes, some 40 scales and zero points each.
+XNNPACK takes LEAKY_RELU of 8-bit codes from the default kernels; all else both kernel sets compute
+alike. Measured against ai-edge-litert 2.3.0 on x86 over all codes, some 40 scales and zero points
+each.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from w2e_onnx.lowering.litert.call import Call
 from w2e_onnx.lowering.litert.pairs import (
     EIGHT,
     affine,
-    binary,
     look_up_pair,
     low_ranks,
     operand,
+    single,
     tabled,
     types,
     unary,
@@ -47,40 +48,50 @@ def _relu(call: Call) -> Sequence[ir.Value]:
     if kind != "int16":
         table = np.clip(elementwise.rescale(a.all(), a, out, real), low, high)
         return [unary(call, operand(call, 0), table - out.low)]
-    made = _scaled(call, a, out, float(real))
+    value = call.centred(call.operand(0), "float64")
+    made = _scaled(call, value, float(real))
     return [whole.finish(call, made, call.outputs[0], low, high)]
 
 
-def _scaled(call: Call, a: Affine, out: Affine, real: float) -> ir.Value:
-    value = call.centred(call.operand(0), "float64")
-    return value if real == 1 else whole.product(call, value, real, SIXTEEN, call.outputs[0])
+def _scaled(call: Call, value: ir.Value, real: float) -> ir.Value:
+    return value if real == 1 else whole.product(call, [value], real, SIXTEEN, call.outputs[0])
 
 
 def _leaky(call: Call) -> Sequence[ir.Value]:
     kind, alpha = types(call, *EIGHT, "int16"), call.operation.number("alpha")
     a, out = affine(call.operand(0)), affine(call.outputs[0])
-    codes = a.all()
-    wanted = elementwise.leaky(codes, a, out, alpha)
-    if kind != "int16":
-        by_xnnpack = not call.reference and low_ranks(call)
-        if by_xnnpack and elementwise.leakable_by_xnnpack(a, out, alpha):
-            wanted = elementwise.leaky_xnnpack(codes, a, out, alpha)
-        return [unary(call, operand(call, 0), wanted - out.low)]
+    if kind == "int16":
+        return [_leaky_sixteen(call, a, out, alpha)]
+    wanted = elementwise.leaky(a.all(), a, out, alpha)
+    by_xnnpack = not call.reference and low_ranks(call)
+    if by_xnnpack and elementwise.leakable_by_xnnpack(a, out, alpha):
+        wanted = elementwise.leaky_xnnpack(a.all(), a, out, alpha)
+    return [unary(call, operand(call, 0), wanted - out.low)]
+
+
+def _leaky_sixteen(call: Call, a: Affine, out: Affine, alpha: float) -> ir.Value:
     below, above = elementwise.leaky_scales(a, out, alpha)
-    lower = _scaled(call, a, out, abs(float(below)))
-    upper = _scaled(call, a, out, float(above))
-    lines = [elementwise.times(a.centred(codes), r) for r in (above, abs(below))]
-    if below < 0:
-        lower, lines[1] = call.add("Neg", [lower]), -lines[1]
-    for op, function in (("Max", np.maximum), ("Min", np.minimum)):
-        if np.array_equal(out.codes(function(*lines)), wanted):
-            made = call.add(op, [upper, lower])
-            break
+    mirrored, codes = not call.reference, a.centred(a.all())
+    wanted = elementwise.leaky(a.all(), a, out, alpha, mirrored=mirrored)
+    x = call.centred(call.operand(0), "float64")
+    upper = _scaled(call, x, float(above))
+    lines = [elementwise.times(codes, above), elementwise.times(codes, abs(below))]
+    if below >= 0:
+        lower = _scaled(call, x, float(below))
+    elif mirrored:
+        lower = _scaled(call, call.add("Neg", [x]), float(-below))
+        lines[1] = elementwise.times(-codes, abs(below))
     else:
-        zero = call.literal(np.float64(0), "nothing")
-        negative = call.add("Less", [call.centred(call.operand(0), "float64"), zero])
+        lower = call.add("Neg", [_scaled(call, x, float(-below))])
+        lines[1] = -lines[1]
+    made = None
+    for op, function in (("Max", np.maximum), ("Min", np.minimum)):
+        if made is None and np.array_equal(out.codes(function(*lines)), wanted):
+            made = call.add(op, [upper, lower])
+    if made is None:
+        negative = call.add("Less", [x, call.literal(np.float64(0), "nothing")])
         made = call.add("Where", [negative, lower, upper])
-    return [whole.finish(call, made, call.outputs[0], out.low, out.high)]
+    return whole.finish(call, made, call.outputs[0], out.low, out.high)
 
 
 def _prelu(call: Call) -> Sequence[ir.Value]:
@@ -88,8 +99,8 @@ def _prelu(call: Call) -> Sequence[ir.Value]:
     a, b, out = operand(call, 0), operand(call, 1), affine(call.outputs[0])
     kernel = partial(elementwise.prelu, a=a.affine, b=b.affine, out=out)
     table = tabled(kernel, a, b, out)
-    made = binary(call, a, b, table)
-    return [look_up_pair(call, a, b, table) if made is None else made]
+    one = single(call, a, b, table)
+    return [look_up_pair(call, a, b, table) if one is None else unary(call, *one)]
 
 
 RULES: dict[str, Rule] = {

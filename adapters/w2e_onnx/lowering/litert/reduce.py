@@ -17,14 +17,17 @@ import onnx_ir as ir
 from w2e_bridge.numerics.elementwise import Affine
 from w2e_bridge.numerics.fixed_point import reduced
 from w2e_bridge.numerics.reducing import line, mean_multiplier, product_multiplier, sum_multiplier
-from w2e_onnx.lowering.litert.call import SHIFT, Call, Slot
-from w2e_onnx.lowering.litert.fixed_point import NUDGE, codes, half, multiply
+from w2e_onnx.lowering.litert.call import SHIFT, Call
+from w2e_onnx.lowering.litert.fixed_point import NUDGE, half, multiply
 from w2e_onnx.lowering.litert.rules import NotHere, Rule
-from w2e_onnx.lowering.litert.unary import XNNPACK_RANK, pair
+from w2e_onnx.lowering.litert.unary import XNNPACK_RANK, narrowed, pair
 
 CODES = ("int8", "uint8", "int16")
 SINGLE = 2**24
 """Whole numbers up to this are exact in float32."""
+
+MANY = 2048
+"""Codes from which on sums are made by a product with ones."""
 
 FACTORS = 64
 """Factors of a product up to which each has nodes of its own."""
@@ -83,12 +86,6 @@ def reduced_by(call: Call, op: str, value: ir.Value, over: Reduction) -> ir.Valu
     return call.add(op, [value, axes], {"keepdims": int(over.keep)})
 
 
-def _total(call: Call, x: Slot, over: Reduction, dtype: str) -> ir.Value:
-    """The sum of the codes as they travel."""
-    assert x.value is not None
-    return reduced_by(call, "ReduceSum", call.cast(x.value, dtype), over)
-
-
 def _sum(call: Call) -> list[ir.Value]:
     x, y = pair(call, CODES)
     over, mean = reduction(call), call.operation.kind == "mean"
@@ -111,20 +108,62 @@ def _sum(call: Call) -> list[ir.Value]:
 
 def _line(call: Call, x: Affine, y: Affine, over: Reduction) -> ir.Value:
     """XNNPACK: one float32 multiplication and addition, halves to even."""
-    slot, count = call.operand(0), over.count
-    exact = count * 255 < SINGLE
-    total = _total(call, slot, over, "float32" if exact else "int32")
-    if slot.shift:
-        shift = np.asarray(slot.shift * count, np.float32 if exact else np.int32)
-        total = call.add("Sub", [total, call.constant("shift", shift)])
-    if not exact:
-        total = call.cast(total, "float32")
-    factor, start = line(x, y, count, mean=call.operation.kind == "mean")
+    inner = _inner(over)
+    total = _plain_sum(call, over) if inner is None else _by_product(call, over, inner)
+    factor, start = line(x, y, over.count, mean=call.operation.kind == "mean")
     scaled = call.add("Mul", [total, call.constant("factor", np.asarray(factor))])
     moved = call.add("Add", [scaled, call.constant("start", np.asarray(start))])
     one = call.literal(np.float32(1), "one")
     zero = call.literal(np.uint8(call.outputs[0].shift), "zero")
-    return call.add("QuantizeLinear", [moved, one, zero])
+    found = call.add("QuantizeLinear", [moved, one, zero])
+    return found if inner is None else _shaped(call, found, over)
+
+
+def _plain_sum(call: Call, over: Reduction) -> ir.Value:
+    """The sum of the operation's own codes, float32."""
+    slot, count = call.operand(0), over.count
+    assert slot.value is not None
+    if count * 255 < SINGLE:
+        # A DequantizeLinear of step 1 is a Cast and a subtraction.
+        unit = [call.literal(np.float32(1), "one"), call.literal(np.uint8(slot.shift), "zero")]
+        return reduced_by(
+            call, "ReduceSum", call.add("DequantizeLinear", [slot.value, *unit]), over
+        )
+    whole = reduced_by(call, "ReduceSum", call.cast(slot.value, "int32"), over)
+    shift = call.constant("shift", np.asarray(slot.shift * count, np.int32))
+    return call.cast(call.add("Sub", [whole, shift]), "float32")
+
+
+def _inner(over: Reduction) -> int | None:
+    """Numbers that lie between two that are added up, where a product with ones is quicker than ReduceSum.
+
+    That is so of axes in the middle, by a factor of 5 to 60 (ONNX Runtime 1.32, AVX2).
+    """
+    first, last = over.axes[0], over.axes[-1]
+    behind = [length for length in over.shape[last + 1 :] if length is not None]
+    whole = len(behind) == len(over.shape) - last - 1 and last - first + 1 == len(over.axes)
+    inner = math.prod(behind)
+    if not whole or inner == 1 or over.shape[:first].count(None) > 1:
+        return None
+    return inner if over.count * inner >= MANY else None
+
+
+def _by_product(call: Call, over: Reduction, inner: int) -> ir.Value:
+    slot = call.operand(0)
+    assert slot.value is not None
+    shape = call.constant("block", np.asarray([-1, over.count, inner], np.int64))
+    row = call.constant("row", np.asarray([1, over.count], np.int64))
+    ones = call.add("ConstantOfShape", [row], {"value": ir.tensor(np.ones(1, np.uint8))})
+    zeros = [call.literal(np.uint8(number), "zero") for number in (0, slot.shift)]
+    block = call.add("Reshape", [slot.value, shape])
+    return call.cast(call.add("MatMulInteger", [ones, block, *zeros]), "float32")
+
+
+def _shaped(call: Call, value: ir.Value, over: Reduction) -> ir.Value:
+    lengths = [1 if axis in over.axes else length for axis, length in enumerate(over.shape)]
+    kept = [n for axis, n in enumerate(lengths) if over.keep or axis not in over.axes]
+    shape = np.asarray([-1 if n is None else n for n in kept], np.int64)
+    return call.add("Reshape", [value, call.constant("shape", shape)])
 
 
 def _centred_total(call: Call, x: Affine, over: Reduction, value: ir.Value, shift: int) -> ir.Value:
@@ -149,7 +188,7 @@ def _fixed(call: Call, x: Affine, y: Affine, over: Reduction) -> ir.Value:
     slot = call.operand(0)
     assert slot.value is not None
     total = _centred_total(call, x, over, slot.value, slot.shift)
-    return codes(call, _scaled(call, x, y, over, total), call.outputs[0])
+    return narrowed(call, _scaled(call, x, y, over, total))
 
 
 def _bytes(call: Call, x: Affine, y: Affine, over: Reduction) -> ir.Value:
@@ -174,7 +213,7 @@ def _rounded(call: Call, x: Affine, y: Affine, over: Reduction) -> ir.Value:
     factor = np.asarray(np.float32(x.scale / y.scale))
     scaled = call.cast(call.add("Mul", [total, call.constant("factor", factor)]), "float64")
     away = call.add("Mul", [scaled, call.literal(np.float64(NUDGE), "nudge")])
-    return codes(call, call.add("Round", [away]), call.outputs[0])
+    return narrowed(call, call.add("Round", [away]))
 
 
 def _extreme(call: Call) -> list[ir.Value]:
@@ -208,7 +247,7 @@ def _product(call: Call) -> list[ir.Value]:
     first, *others = _apart(call, call.centred(slot, "float64"), over, count)
     for value in others:
         first = _step(call, call.add("Mul", [first, value]), scale)
-    return [codes(call, _last(call, _step(call, first, scale), over), call.outputs[0])]
+    return [narrowed(call, _last(call, _step(call, first, scale), over))]
 
 
 def _step(call: Call, number: ir.Value, scale: ir.Value) -> ir.Value:

@@ -1,8 +1,8 @@
 """Real numbers to codes, codes to real numbers, codes to other codes.
 
-Measured against ai-edge-litert 2.3.0 on x86, codes over all that there are, real numbers with all kinds of
-halves. The default kernels' last few elements (of 16 codes or 8 real numbers) are computed by other code than
-the rest, which rounds halves another way.
+Measured against ai-edge-litert 2.3.0 on x86, codes over all that there are, real numbers with all
+kinds of halves. The default kernels' last few elements (of 16 codes or 8 real numbers) are computed
+by other code than the rest, which rounds halves another way.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ SMALL = ("int8", "uint8", "int16")
 REALS_AT_A_TIME = 8
 """Real numbers that the default kernel for 16-bit codes takes at a time."""
 
+OUTWARDS = 1 + 2.0**-50
+"""Takes halves away from zero before a rounding to even. Quotients of float32 numbers that are no
+half lie farther from one than 2**-42 of their size."""
+
 BELOW_HALF = float(np.float32(0.5) - np.float32(2.0**-25))
 """The last float32 below one half."""
 
@@ -47,7 +51,7 @@ def _quantize(call: Call) -> Sequence[ir.Value]:
     real = float(np.float64(a.scale) / np.float64(out.scale))
     bound = 1 << (17 if a.type == "int16" else 32)
     value = call.centred(x, "float64")
-    made = whole.product(call, value, real, bound, call.outputs[0])
+    made = whole.product(call, [value], real, bound, call.outputs[0])
     return [whole.finish(call, made, call.outputs[0], out.low, out.high)]
 
 
@@ -70,7 +74,7 @@ def _from_bytes(call: Call, a: Affine, out: Affine) -> ir.Value:
 
 
 def _tail(call: Call, lanes: int) -> NDArray[np.bool_] | None:
-    """Where the elements lie that are left over of groups of so many; None if there are none or nobody knows."""
+    """Where elements are left over of groups of so many; None if there are none, or none known."""
     count, shape = elements(call.outputs[0]), call.outputs[0].shape
     if shape is None or count is None or count % lanes == 0:
         return None
@@ -79,7 +83,7 @@ def _tail(call: Call, lanes: int) -> NDArray[np.bool_] | None:
 
 
 def _from_reals(call: Call) -> ir.Value:
-    """Float32 numbers to codes: by the inverse scale, halves to even; or by the scale, halves away from zero."""
+    """Float32 numbers to codes: by the inverse scale, to even; or by the scale, away from 0."""
     x, out = call.operand(0), call.outputs[0]
     quantized = out.quantized
     assert quantized is not None
@@ -91,10 +95,14 @@ def _from_reals(call: Call) -> ir.Value:
     scaled = call.add("Mul", [x.value, inverse])
     mask = _tail(call, REALS_AT_A_TIME) if out.type == "int16" else None
     if mask is not None:
-        rounded = call.cast(_half_away(call), "float32")
-        scaled = call.add(
-            "Where", [call.constant("tail", mask), rounded, call.add("Round", [scaled])]
-        )
+        assert x.value is not None
+        # The last few are divided in double precision.
+        wide, scale = call.cast(x.value, "float64"), np.asarray(quantized.scale, np.float64)
+        steps = call.add("Div", [wide, call.constant("wide_scale", scale)])
+        pushed = call.add("Mul", [steps, call.literal(np.float64(OUTWARDS), "outwards")])
+        rounded = call.cast(call.add("Round", [pushed]), "float32")
+        whole_ = call.add("Round", [scaled])
+        scaled = call.add("Where", [call.constant("tail", mask), rounded, whole_])
     return call.add("QuantizeLinear", [scaled, call.literal(np.float32(1), "one"), out.zero_point])
 
 
@@ -108,7 +116,11 @@ def _half_away(call: Call) -> ir.Value:
         shape = [1] * len(x.shape)
         shape[quantized.axis] = -1
         scale = call.constant("scales", quantized.scale.reshape(shape))
-    steps = call.add("Div", [x.value, scale])
+    return _cut(call, call.add("Div", [x.value, scale]))
+
+
+def _cut(call: Call, steps: ir.Value) -> ir.Value:
+    """To the nearest whole number, halves away from zero: int32."""
     # A half outwards, but nothing below a half: then the cast cuts off.
     moved = call.add("Shrink", [steps], {"bias": -0.5, "lambd": BELOW_HALF})
     return call.cast(moved, "int32")
@@ -138,4 +150,16 @@ def _dequantize(call: Call) -> Sequence[ir.Value]:
     return [made if out.type == "float32" else call.cast(made, out.type)]
 
 
-RULES: dict[str, Rule] = {"quantize": _quantize, "dequantize": _dequantize}
+def _cast(call: Call) -> Sequence[ir.Value]:
+    """CAST takes codes as they are, whatever their scale."""
+    x, out = call.operand(0), call.outputs[0]
+    if x.value is None or x.quantized is None or out.quantized is not None:
+        raise NotHere("a cast to codes that have a scale")
+    codes = x.value
+    if x.shift:
+        wide = call.cast(codes, "int32")
+        codes = call.add("Sub", [wide, call.literal(np.int32(x.shift), "shift")])
+    return [call.cast(codes, out.type)]
+
+
+RULES: dict[str, Rule] = {"quantize": _quantize, "dequantize": _dequantize, "cast": _cast}

@@ -17,16 +17,19 @@ from w2e_bridge.numerics.softmax import (
     multiplier_16,
     reciprocals_16,
 )
-from w2e_onnx.lowering.litert.call import Call
+from w2e_onnx.lowering.litert.call import Call, Slot
 from w2e_onnx.lowering.litert.fixed_point import half, multiply
 from w2e_onnx.lowering.litert.gemmlowp import BITS, Fixed
-from w2e_onnx.lowering.litert.lookup import interpolated, look_up
+from w2e_onnx.lowering.litert.lookup import elements, interpolated, look_up
 from w2e_onnx.lowering.litert.rules import NotHere
 from w2e_onnx.lowering.litert.unary import affine, pair
 
 ALMOST_HALF = np.nextafter(np.float32(0.5), np.float32(0))
 """Added to a positive float32 and cut off, it rounds to the nearest, halves up; 0.5 would take the number
 just below a half up as well."""
+
+MANY = 2048
+"""Codes from which on rows are added up as columns."""
 
 
 def last_axis(call: Call) -> ir.Value:
@@ -61,11 +64,36 @@ def rule(call: Call) -> list[ir.Value]:
 
 
 def _float(call: Call) -> ir.Value:
-    x, y = affine(call.operand(0)), affine(call.outputs[0])
-    distance, _ = distances(call)
-    table = call.constant("table", exponentials(x.scale, call.operation.number("beta", 1.0)))
-    found = look_up(call, table, distance, call.operand(0))
-    total = running_sum(call, found)
+    x = call.operand(0)
+    table = call.constant(
+        "table", exponentials(affine(x).scale, call.operation.number("beta", 1.0))
+    )
+    if not _by_columns(x):
+        distance, _ = distances(call)
+        found = look_up(call, table, distance, x)
+        return _rounded(call, found, running_sum(call, found))
+    # Row by row ONNX Runtime adds whole vectors, from the first to the last.
+    assert x.value is not None
+    assert x.shape is not None
+    rows = call.constant("rows", np.asarray([-1, x.shape[-1]], np.int64))
+    turned = call.add("Transpose", [call.add("Reshape", [x.value, rows])], {"perm": [1, 0]})
+    first = call.literal(np.asarray([0], np.int64), "first")
+    highest = call.add("ReduceMax", [turned, first], {"keepdims": 1})
+    distance = call.add("Sub", [call.cast(highest, "int32"), call.cast(turned, "int32")])
+    found = look_up(call, table, distance, x)
+    total = call.add("ReduceSum", [found, first], {"keepdims": 1})
+    codes = call.add("Transpose", [_rounded(call, found, total)], {"perm": [1, 0]})
+    return call.add("Reshape", [codes, call.add("Shape", [x.value])])
+
+
+def _by_columns(x: Slot) -> bool:
+    """Whether rows are so many that two Transposes cost less than CumSum."""
+    count, length = elements(x), x.shape[-1] if x.shape else None
+    return count is not None and isinstance(length, int) and count >= MANY and count >= 2 * length
+
+
+def _rounded(call: Call, found: ir.Value, total: ir.Value) -> ir.Value:
+    y = affine(call.outputs[0])
     steps = np.float32(1) / y.scale
     if float(steps) * float(y.scale) == 1.0 and np.frexp(y.scale)[0] == 0.5:
         # 1 / (total * scale), of a scale that is a power of two.

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from w2e_bridge.numerics.elementwise import Affine
 from w2e_bridge.numerics.fixed_point import quantize_multiplier
 from w2e_bridge.numerics.lookup import Range, table_16
 from w2e_bridge.numerics.sigmoid import CURVES, LAST, TABLE, Steps, by_shifts, steps_of
 from w2e_bridge.numerics.unary import codes_8, function_16
-from w2e_onnx.lowering.litert.call import Call, Slot
+from w2e_onnx.lowering.litert.call import MICROSOFT, Call, Slot
 from w2e_onnx.lowering.litert.fixed_point import codes, multiply
 from w2e_onnx.lowering.litert.lookup import all_codes_16, by_codes_8, by_codes_16, interpolated
 from w2e_onnx.lowering.litert.rules import NotHere, Rule
@@ -34,6 +35,10 @@ TYPES = {
     "neg": ("int8", "int16"),
 }
 """Types of codes that LiteRT has kernels for."""
+
+DOUBT = 2e-4
+"""How near to a half a sigmoid's code may be, in units of codes: ONNX Runtime's float32 function is some
+1e-7 off."""
 
 XNNPACK_RANK = 6
 """The highest rank that XNNPACK takes."""
@@ -73,6 +78,14 @@ def eligible(call: Call) -> bool:
     return not call.reference and max(ranks, default=0) <= XNNPACK_RANK
 
 
+def narrowed(call: Call, steps: ir.Value) -> ir.Value:
+    """Codes of the output from whole numbers, float64; those of 16 bits have no zero point."""
+    if call.outputs[0].type != "int16":
+        return codes(call, steps, call.outputs[0])
+    ends = [call.literal(np.float64(end), "end") for end in (-32768, 32767)]
+    return call.cast(call.add("Clip", [steps, *ends]), "int16")
+
+
 def _rule(call: Call) -> list[ir.Value]:
     kind = call.operation.kind
     x, y = pair(call, TYPES[kind])
@@ -80,10 +93,40 @@ def _rule(call: Call) -> list[ir.Value]:
         kind = "gelu_approximate"
     if x.type != "int16":
         table = codes_8(kind, x, y, xnnpack=eligible(call))
+        quick = None if call.reference else _sigmoid(call, kind, table)
+        if quick is not None:
+            return [quick]
         return [by_codes_8(call, call.operand(0), table, call.outputs[0])]
     if x.zero or y.zero:
         raise NotHere("16-bit codes with a zero point")
     return [_wide(call, kind, x, y)]
+
+
+def _sigmoid(call: Call, kind: str, table: NDArray[np.integer]) -> ir.Value | None:
+    """LOGISTIC and TANH as one operator that ONNX Runtime has, if that is sure to round alike.
+
+    tanh(x) = 2 * sigmoid(2 * x) - 1: with a step of 1/128 the codes are those of a sigmoid, less 128.
+    """
+    x, y = affine(call.operand(0)), affine(call.outputs[0])
+    factor = {"logistic": 1.0, "tanh": 2.0}.get(kind)
+    shift = call.outputs[0].shift
+    step, zero = y.scale, y.zero + shift
+    if kind == "tanh":
+        step, zero = np.float32(y.scale / 2), zero - 128
+    if factor is None or (kind == "tanh" and y.scale != 1 / 128) or zero < 0:
+        return None
+    real = factor * float(x.scale) * x.centred(x.all())
+    steps = 1 / (1 + np.exp(-np.clip(real, -100, 100))) / float(step)
+    same = np.array_equal(np.clip(np.rint(steps) + zero, 0, 255), table.astype(np.int64) + shift)
+    if not same or np.abs(steps - np.floor(steps) - 0.5).min() < DOUBT:
+        return None
+    operand, output = call.operand(0), call.outputs[0]
+    scales = [operand.scale, operand.zero_point, output.scale, output.zero_point]
+    if kind == "tanh":
+        doubled = np.asarray(np.float32(2) * x.scale)
+        scales[0] = call.constant("doubled", doubled)
+        scales[2:] = [call.literal(step, "step"), call.constant("zero", np.asarray(zero, np.uint8))]
+    return call.add("QLinearSigmoid", [operand.value, *scales], domain=MICROSOFT)
 
 
 def _wide(call: Call, kind: str, x: Affine, y: Affine) -> ir.Value:
@@ -119,7 +162,7 @@ def _absolute(call: Call, x: Affine, y: Affine) -> ir.Value:
     if x.scale != y.scale:
         factor = quantize_multiplier(np.float64(np.float32(x.scale / y.scale)))
         number = multiply(call, number, *factor, bound=1 << 15)
-    return codes(call, number, call.outputs[0])
+    return narrowed(call, number)
 
 
 def _curve(call: Call, kind: str, x: Affine, y: Affine) -> ir.Value:

@@ -1,12 +1,13 @@
 """Fixed-point arithmetic of whole numbers as float64 in as few nodes as give the very integers.
 
-`fixed_point` is exact whatever the numbers are. Here they are known: where a shorter form gives the same
-for every code that an operand can have, or on both sides of every step of a result, it is taken.
+`fixed_point` is exact whatever the numbers are. Here they are known: where a shorter form gives the
+same for every code that an operand can have, or on both sides of every step of a result, it is
+taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -43,51 +44,68 @@ def term(
     high = np.floor(centred * first + 0.5)
     made = call.add("Mul", [value, call.constant("multiplier", np.asarray(first))])
     if once or shift == 0:
-        return _rounded(call, made, np.rint(centred * first), high)
+        return _rounded(call, made, centred * first, high)
     second = np.ldexp(1.0, int(shift)) * fixed_point.NUDGE
-    quick, exact = (np.rint(n * second) for n in (np.rint(centred * first), high))
-    made = _rounded(call, made, quick, exact)
+    if np.array_equal(np.rint(np.rint(centred * first) * second), np.rint(high * second)):
+        made = call.add("Round", [made])
+    else:
+        made = _rounded(call, made, centred * first, high)
     return call.add(
         "Round", [call.add("Mul", [made, call.constant("divisor", np.asarray(second))])]
     )
 
 
-def _rounded(call: Call, value: ir.Value, quick: Reals, exact: Reals) -> ir.Value:
-    """Halves up; one node where halves to even come to the same."""
-    if np.array_equal(quick, exact):
+def _rounded(call: Call, value: ir.Value, numbers: Reals, wanted: Reals) -> ir.Value:
+    """Halves up: no node where all is whole, one where halves to even come to the same."""
+    if np.array_equal(numbers, wanted):
+        return value
+    if np.array_equal(np.rint(numbers), wanted):
         return call.add("Round", [value])
     return call.add("Floor", [call.add("Add", [value, fixed_point.half(call)])])
 
 
-def product(call: Call, total: ir.Value, real: float, bound: int, out: Slot) -> ir.Value:
+def product(
+    call: Call, factors: Sequence[ir.Value], real: float, bound: int, out: Slot
+) -> ir.Value:
     """Whole numbers times a real one, to codes of an output without its zero point.
 
     Args:
         call: whose body it is.
-        total: whole numbers as float64.
+        factors: of whole numbers, as float64: one, or two of which the last may be a constant.
         real: the multiplier.
-        bound: no number is larger, either way.
+        bound: no product is larger, either way.
         out: the output.
     """
     number, shift = quantize_multiplier(np.float64(real))
     factor = np.ldexp(np.float64(number), max(int(shift), 0) - 31)
     divisor = np.ldexp(1.0, int(shift)) * fixed_point.NUDGE
+    slope = float(np.ldexp(np.float64(number), int(shift) - 31))
+    for round_ in (np.rint, _half_up):
 
-    def quick(x: Whole) -> Reals:
-        once: Reals = np.rint(x.astype(np.float64) * factor)
-        return once if shift >= 0 else np.rint(once * divisor)
+        def quick(x: Whole, round_: Callable[[Reals], Reals] = round_) -> Reals:
+            once = round_(x.astype(np.float64) * factor)
+            return once if shift >= 0 else np.rint(once * divisor)
 
-    def exact(x: Whole) -> Whole:
-        return multiply(x, number, shift)
+        if not agree(lambda x: multiply(x, number, shift), quick, slope, bound, out):
+            continue
+        # The last factor is multiplied first: if it is a constant, that happens at load.
+        made = call.add("Mul", [factors[-1], call.constant("factor", np.asarray(factor))])
+        for other in factors[:-1]:
+            made = call.add("Mul", [other, made])
+        if round_ is _half_up:
+            made = call.add("Floor", [call.add("Add", [made, fixed_point.half(call)])])
+        else:
+            made = call.add("Round", [made])
+        if shift >= 0:
+            return made
+        made = call.add("Mul", [made, call.constant("last", np.asarray(divisor))])
+        return call.add("Round", [made])
+    total = factors[0] if len(factors) == 1 else call.add("Mul", factors)
+    return fixed_point.multiply(call, total, number, shift, bound=bound)
 
-    if not agree(exact, quick, np.ldexp(np.float64(number), int(shift) - 31), bound, out):
-        return fixed_point.multiply(call, total, number, shift, bound=bound)
-    made = call.add("Mul", [total, call.constant("factor", np.asarray(factor))])
-    made = call.add("Round", [made])
-    if shift >= 0:
-        return made
-    made = call.add("Mul", [made, call.constant("last", np.asarray(divisor))])
-    return call.add("Round", [made])
+
+def _half_up(x: Reals) -> Reals:
+    return np.floor(x + 0.5)
 
 
 def finish(call: Call, x: ir.Value, out: Slot, low: int, high: int) -> ir.Value:
@@ -111,7 +129,8 @@ def agree(
 ) -> bool:
     """Whether two functions that never fall give the same code of an output for every whole number.
 
-    They do if every code begins at the same number, which is looked for near where the slope has it.
+    They do if every code begins at the same number, which is looked for near where the slope has
+    it.
     """
     assert out.quantized is not None
     info, zero = np.iinfo(out.type), int(out.quantized.zero_point)
