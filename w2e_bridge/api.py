@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from w2e_bridge.errors import (
     BridgeError,
@@ -29,10 +30,13 @@ from w2e_bridge.formats.sink import Destination, destination, staging
 from w2e_bridge.formats.spec import Format, OptionValue, Request
 from w2e_bridge.ir.model import Model
 from w2e_bridge.ir.tensor import Tensor
-from w2e_bridge.loss import Budget, Grade, Ignored
+from w2e_bridge.loss import Budget, Grade, Ignored, TensorLoss
 from w2e_bridge.negotiation.decision import Decisions
 from w2e_bridge.negotiation.profile import Profile
 from w2e_bridge.stream.pipeline import Progress, write
+
+if TYPE_CHECKING:
+    from w2e_bridge.passes.base import PassResult
 
 AnyPath = str | PathLike[str]
 FIDELITIES = {grade.label: grade for grade in (Grade.EXACT, Grade.ROUNDING, Grade.REQUANTIZED)}
@@ -212,8 +216,9 @@ def _plan(model: Model, target: Format, profile: Profile, request: Request) -> _
     from w2e_bridge.negotiation.negotiate import negotiate
 
     assert target.lower is not None
-    prepared = _prepared(model, profile, request)
-    decisions = negotiate(prepared, profile, request)
+    passed = _prepared(model, profile, request)
+    prepared = passed.model
+    decisions = _told(negotiate(prepared, profile, request), passed.losses)
     output = load(target, target.lower)(prepared, decisions, request)
     # What the passes left behind is told too; the tensors that they made are not the source's.
     told = replace(model, remarks=prepared.remarks)
@@ -227,9 +232,17 @@ def _plan(model: Model, target: Format, profile: Profile, request: Request) -> _
     )
 
 
-def _prepared(model: Model, profile: Profile, request: Request) -> Model:
-    if not profile.needs_graph:
-        return model
+def _told(decisions: Decisions, losses: tuple[TensorLoss, ...]) -> Decisions:
+    """The decisions, with what passes did to tensors before where that is the greater loss."""
+    told = dict(decisions)
+    for loss in losses:
+        decision = told.get(loss.name)
+        if decision is not None and loss.grade > decision.loss.grade:
+            told[loss.name] = replace(decision, loss=replace(loss, encoding=decision.loss.encoding))
+    return told
+
+
+def _prepared(model: Model, profile: Profile, request: Request) -> PassResult:
     from w2e_bridge.passes.pipelines import prepare
 
     return prepare(model, profile, request)

@@ -8,12 +8,12 @@ import onnx_ir as ir
 
 from w2e_bridge.formats.output import Output, small_file
 from w2e_bridge.formats.spec import Request
+from w2e_bridge.graph.rewriting import drop_unused
 from w2e_bridge.ir.model import Model
 from w2e_bridge.loss import Grade, TensorLoss
 from w2e_bridge.negotiation.decision import Decisions
 from w2e_onnx.lowering.litert.emit import OPSETS, Emitter, emit
 from w2e_onnx.lowering.litert.store import store
-from w2e_onnx.lowering.rewriting import drop_unused
 
 IR_VERSION, IR_VERSION_INT2 = 10, 13
 OPSET_INT2 = 25

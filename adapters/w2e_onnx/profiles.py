@@ -73,16 +73,28 @@ INTEGER = Form(
 )
 """Of a model of integer kernels every constant keeps its codes, scales and zero points as they are."""
 
+LINEAR = Form(name="DequantizeLinear", roles=ANY, anything=True, numerics=frozenset({"ort"}))
+"""Of a model of Q/DQ likewise."""
+
 ORT_CPU = Profile(
     name="ort-cpu",
     title="ONNX Runtime (CPU)",
-    forms=(*QUANTIZED, *PLAIN_FORMS, INTEGER),
+    forms=(*QUANTIZED, *PLAIN_FORMS, INTEGER, LINEAR),
     opset=21,
     channels_last=INTEGER.numerics,
     options={"activations": "int8"},
 )
 
 
+PORTABLE = Profile(
+    name="portable",
+    title="ONNX (operators of the standard)",
+    forms=(Form(name="DequantizeLinear", roles=ANY, anything=True),),
+    opset=21,
+    layout="NCHW",
+)
+
+
 def profiles() -> Mapping[str, Profile]:
     """Profiles by name; the first is the default."""
-    return {ORT_CPU.name: ORT_CPU}
+    return {profile.name: profile for profile in (ORT_CPU, PORTABLE)}

@@ -9,16 +9,17 @@ import onnx_ir as ir
 
 from w2e_bridge.formats.output import Output, OutputFile, small_file
 from w2e_bridge.formats.spec import Request
+from w2e_bridge.graph.data import DataFile
+from w2e_bridge.graph.rewriting import drop_unused
 from w2e_bridge.ir.model import Model
 from w2e_bridge.negotiation.decision import Decisions
 from w2e_onnx import genai, integer
+from w2e_onnx.lowering import quantized
 from w2e_onnx.lowering.attention import fuse_attention, pack_queries
-from w2e_onnx.lowering.data import DataFile
 from w2e_onnx.lowering.functions import MICROSOFT, function
 from w2e_onnx.lowering.normalization import fuse_normalization
-from w2e_onnx.lowering.rewriting import drop_unused
 from w2e_onnx.lowering.weights import Weights, emit
-from w2e_onnx.profiles import ORT_CPU
+from w2e_onnx.profiles import ORT_CPU, PORTABLE
 
 INTEGER_NUMERICS = ("litert", "litert-reference")
 """Models of integer kernels, whose rounding is theirs."""
@@ -46,6 +47,9 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
         request: options `activations`: "int8" or "float".
     """
     assert model.graph is not None
+    plain = model.numerics in INTEGER_NUMERICS and request.options.get("match") == "none"
+    if request.profile == PORTABLE.name or model.numerics == "ort" or plain:
+        return quantized.lower(model, decisions, request)
     if model.numerics in INTEGER_NUMERICS:
         return integer.lower(model, decisions, request)
     work = model.graph.clone()

@@ -73,7 +73,7 @@ def _components(model: Model, request: Request) -> dict[str, tuple[Model, Decisi
     found = {}
     for name, part in model.components.items():
         if part.graph is not None:
-            prepared = prepare(part, TFLITE, request)
+            prepared = prepare(part, TFLITE, request).model
             found[name] = (prepared, negotiate(prepared, TFLITE, request))
     return found
 

@@ -73,14 +73,14 @@ def test_prepare_keeps_remarks() -> None:
     first = Remark(name="key", reason="read and left")
     model = tiny("llama").model({"rope_factors.weight": np.ones(4)})
     model = replace(model, remarks=(first,))
-    found = prepare(model, Profile(name="p", title="P", forms=()), REQUEST)
+    found = prepare(model, Profile(name="p", title="P", forms=()), REQUEST).model
     assert found.graph is not None
     assert [remark.name for remark in found.remarks] == ["key", "t.rope_factors.weight"]
 
 
 def test_prepare_for_a_target_that_stores_tensors_changes_nothing() -> None:
     model = tiny("llama").model()
-    found = prepare(model, Profile(name="p", title="P", forms=(), needs_graph=False), REQUEST)
+    found = prepare(model, Profile(name="p", title="P", forms=(), needs_graph=False), REQUEST).model
     assert found.graph is None
     assert found.tensors is model.tensors
 

@@ -27,7 +27,7 @@ def lifted(data: bytes, folder: Path) -> Model:
 def written(model: Model, folder: Path) -> bytes:
     """A model, written."""
     request = Request(profile=TFLITE.name)
-    prepared = prepare(model, TFLITE, request)
+    prepared = prepare(model, TFLITE, request).model
     output = lower(prepared, negotiate(prepared, TFLITE, request), request)
     folder.mkdir(exist_ok=True)
     path = folder / "model.tflite"

@@ -9,8 +9,9 @@ from w2e_bridge.formats.spec import Request
 from w2e_bridge.ir.model import Model
 from w2e_bridge.negotiation.profile import Profile
 from w2e_bridge.passes.attach_graph import AttachGraph
-from w2e_bridge.passes.base import Pass, Sequence
-from w2e_bridge.passes.layout.passes import ChannelsFirst
+from w2e_bridge.passes.base import Pass, PassResult, Sequence
+from w2e_bridge.passes.layout.passes import ChannelsFirst, ChannelsLast
+from w2e_bridge.passes.legalize import Legalize, SatisfyConstraints
 
 PIPELINES: Mapping[str, tuple[Pass, ...]] = {
     # A target that stores tensors takes them as they come.
@@ -19,20 +20,23 @@ PIPELINES: Mapping[str, tuple[Pass, ...]] = {
     "graph": (AttachGraph(),),
     # Runtimes that compute channels first get no Transposes that they would have to take out themselves.
     "NCHW": (AttachGraph(), ChannelsFirst()),
+    # Integer kernels on channels-last values: first the operators that they have, then the layout, then
+    # the quantization that each accepts, which is asked of the operations that have come out.
+    "NHWC": (AttachGraph(), Legalize(), ChannelsLast(), SatisfyConstraints()),
 }
 """Name to passes in order."""
 
 
-def pipeline(model: Model, profile: Profile) -> str:
+def pipeline(model: Model, profile: Profile, request: Request) -> str:
     """The passes that a model needs for a target, by their name."""
+    kernels = request.options.get("match") != "none" and model.numerics in profile.channels_last
     if not profile.needs_graph:
         return "tensors"
     if profile.layout and not model.architecture:
         return profile.layout
     # Integer kernels are recognised as channels-last operations; a model of floats has none.
-    if model.numerics in profile.channels_last and not _rounded(model):
-        return "NCHW"
-    return "graph"
+    foreign = model.numerics in profile.channels_last
+    return "NCHW" if foreign and not (kernels and _rounded(model)) else "graph"
 
 
 def _rounded(model: Model) -> bool:
@@ -40,7 +44,7 @@ def _rounded(model: Model) -> bool:
     return bool(model.activations) or quantized
 
 
-def prepare(model: Model, profile: Profile, request: Request) -> Model:
+def prepare(model: Model, profile: Profile, request: Request) -> PassResult:
     """Make a model ready for negotiation with a target.
 
     Args:
@@ -49,12 +53,12 @@ def prepare(model: Model, profile: Profile, request: Request) -> Model:
         request: what the user asked of it.
 
     Returns:
-        The model, with what the passes left behind among its remarks.
+        The model, with what the passes left behind among its remarks, and what became of tensors that
+        they made anew.
 
     Raises:
         UnsupportedError: the target needs a graph and none can be built.
     """
-    del request  # no pass depends on a target's options
-    steps = PIPELINES[pipeline(model, profile)]
-    result = Sequence(steps)(model)
-    return replace(result.model, remarks=(*result.model.remarks, *result.remarks))
+    result = Sequence(PIPELINES[pipeline(model, profile, request)])(model)
+    remarks = (*result.model.remarks, *result.remarks)
+    return replace(result, model=replace(result.model, remarks=remarks))

@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from w2e_bridge.errors import UnsupportedError
+from w2e_bridge.graph.rewriting import constant, given, maker, named, node
 from w2e_onnx.lowering.functions import MICROSOFT
-from w2e_onnx.lowering.rewriting import constant, given, maker, named, node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,12 +15,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from w2e_bridge.formats.output import Buffer
+from w2e_bridge.graph.data import DataFile, Region
 from w2e_bridge.ir.codes import Integer
 from w2e_bridge.ir.encoding import Encoding, OffsetKind
 from w2e_bridge.ir.parts import Parts
 from w2e_bridge.negotiation.decision import Decision
 from w2e_bridge.numerics.bits import pack_rows, packed_bytes
-from w2e_onnx.lowering.data import DataFile, Region
 
 HALF = 4
 """Bits of each half of an 8-bit code."""

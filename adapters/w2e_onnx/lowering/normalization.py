@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from w2e_bridge.graph.rewriting import given, maker, named, node, replace
 from w2e_onnx.lowering.functions import MICROSOFT
-from w2e_onnx.lowering.rewriting import given, maker, named, node, replace
 
 
 def fuse_normalization(graph: ir.Graph) -> None:

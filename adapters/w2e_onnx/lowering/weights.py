@@ -10,15 +10,8 @@ import onnx_ir as ir
 
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.formats.output import Buffer
-from w2e_bridge.graph.weights import DTYPES, weights_of
-from w2e_bridge.ir.codes import Integer
-from w2e_bridge.ir.parts import Parts
-from w2e_bridge.negotiation.decision import Decision, Decisions
-from w2e_bridge.negotiation.profile import Role
-from w2e_onnx.lowering.blocks import Blocks, place, zero_points
-from w2e_onnx.lowering.data import DataFile
-from w2e_onnx.lowering.functions import DOMAIN, MICROSOFT
-from w2e_onnx.lowering.rewriting import (
+from w2e_bridge.graph.data import DataFile
+from w2e_bridge.graph.rewriting import (
     constant,
     drop_unused,
     first_of,
@@ -28,6 +21,13 @@ from w2e_onnx.lowering.rewriting import (
     node,
     replace,
 )
+from w2e_bridge.graph.weights import DTYPES, weights_of
+from w2e_bridge.ir.codes import Integer
+from w2e_bridge.ir.parts import Parts
+from w2e_bridge.negotiation.decision import Decision, Decisions
+from w2e_bridge.negotiation.profile import Role
+from w2e_onnx.lowering.blocks import Blocks, place, zero_points
+from w2e_onnx.lowering.functions import DOMAIN, MICROSOFT
 
 HALVES = "4+4"
 """What the name of a form says whose 8-bit codes are stored as two halves."""

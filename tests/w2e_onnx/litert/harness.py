@@ -11,6 +11,7 @@ import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
+from w2e_bridge.graph.rewriting import drop_unused
 from w2e_bridge.graph.weights import DTYPES, weight
 from w2e_bridge.ir.activation import ActivationMode, ActivationQuantization
 from w2e_bridge.ir.codes import Integer
@@ -24,7 +25,6 @@ from w2e_bridge.kernels.operation import Attribute, Operation
 from w2e_bridge.kernels.table import build
 from w2e_onnx.lowering.litert.emit import Emitter, emit
 from w2e_onnx.lowering.litert.store import store
-from w2e_onnx.lowering.rewriting import drop_unused
 
 
 @dataclass(frozen=True, kw_only=True)

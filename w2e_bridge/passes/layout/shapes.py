@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 
-from w2e_bridge.errors import Where
-from w2e_bridge.graph.inspecting import is_weight, name_of
-from w2e_bridge.graph.serialize import graph_bytes, graph_of
-from w2e_bridge.graph.weights import DTYPES
+from w2e_bridge.graph.protos import main_graphs
+from w2e_bridge.graph.serialize import graph_bytes
 from w2e_bridge.ir.tensor import Tensor
 from w2e_bridge.passes.layout.site import SMALL
+
+if TYPE_CHECKING:
+    import onnx
 
 
 def infer_shapes(model: ir.Model, tensors: Mapping[str, Tensor]) -> None:
@@ -28,7 +30,7 @@ def infer_shapes(model: ir.Model, tensors: Mapping[str, Tensor]) -> None:
         _open(value) for graph in model.graphs() for node in graph for value in node.outputs
     ):
         return
-    proto = onnx.load_from_string(_light(model, tensors))
+    proto = _light(model, tensors)
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except onnx.shape_inference.InferenceError:  # of a node: what it would give stays unknown
@@ -62,20 +64,20 @@ def _merge(value: ir.Value, found: ir.Value) -> None:
     value.shape = ir.Shape([b if _free(a) else a for a, b in pairs])
 
 
-def _light(model: ir.Model, tensors: Mapping[str, Tensor]) -> bytes:
+def _light(model: ir.Model, tensors: Mapping[str, Tensor]) -> onnx.ModelProto:
     """The graph without weights, but with the small integers that are shapes, axes and indices."""
-    copy = graph_of(graph_bytes(model), Where(path="graph"))
-    for graph in copy.graphs():
-        for value in graph.initializers.values():
-            tensor = tensors.get(name_of(value))
-            if tensor is None or not is_weight(value) or not _integers(tensor):
-                continue
-            codes = tensor.storage.parts(0, tensor.rows).codes.reshape(tensor.shape)
-            kind = DTYPES[tensor.dtype]
-            value.const_value = ir.Tensor(
-                np.asarray(codes).astype(kind.numpy()), dtype=kind, name=tensor.name
-            )
-    return graph_bytes(copy)
+    import onnx
+
+    proto = onnx.load_from_string(graph_bytes(model))
+    for graph in main_graphs(proto):
+        for held in graph.initializer:
+            tensor = tensors.get(held.name)
+            outside = held.data_location == onnx.TensorProto.EXTERNAL
+            if outside and tensor is not None and _integers(tensor):
+                codes = tensor.storage.parts(0, tensor.rows).codes.reshape(tensor.shape)
+                array = np.asarray(codes).astype(tensor.dtype)
+                held.CopyFrom(onnx.numpy_helper.from_array(array, held.name))
+    return proto
 
 
 def _integers(tensor: Tensor) -> bool:

@@ -26,6 +26,7 @@ FAMILIES = (
     "attention",
     "recurrent",
     "contributed",
+    "dynamic",
 )
 """Modules of this package, each with `RULES: Mapping[str, tuple[Rule, ...]]`, operators to rules in order."""
 

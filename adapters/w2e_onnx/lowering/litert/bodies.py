@@ -17,6 +17,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from w2e_bridge.graph.inspecting import is_op, name_of
+from w2e_bridge.graph.rewriting import drop_unused
 from w2e_bridge.graph.weights import DTYPES
 from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.kernels.bodies import bodies_of
@@ -24,7 +25,6 @@ from w2e_bridge.kernels.control import alike
 from w2e_bridge.kernels.operation import Operation
 from w2e_onnx.lowering.litert.emit import Emitter
 from w2e_onnx.lowering.litert.slots import output_of
-from w2e_onnx.lowering.rewriting import drop_unused
 
 CONTROL = ("If", "Loop")
 """Operators that stay what they are; only their bodies are rewritten."""
@@ -149,7 +149,9 @@ def borders(node: ir.Node) -> Iterator[list[ir.Value]]:
             yield [value for value in sides if value is not None]
 
 
-def reconcile(nodes: Sequence[ir.Node], values: MutableMapping[str, ActivationQuantization]) -> None:
+def reconcile(
+    nodes: Sequence[ir.Node], values: MutableMapping[str, ActivationQuantization]
+) -> None:
     """Say on all sides of each border what calls said on one; the inverse of `rewrite`.
 
     Args:

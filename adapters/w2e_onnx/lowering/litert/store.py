@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from w2e_bridge.graph.rewriting import first_of
 from w2e_bridge.graph.weights import DTYPES, weights_of
 from w2e_bridge.ir.plain import PLAIN, numpy_type
 from w2e_bridge.ir.tensor import Tensor
-from w2e_onnx.lowering.rewriting import first_of
 
 
 def codes_of(tensor: Tensor, name: str) -> ir.TensorProtocol:
