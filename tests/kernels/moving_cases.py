@@ -55,7 +55,13 @@ SHAPE = [
     Moves(builtin="FILL", inputs=[Given(numbers=[2, 3]), Held(numbers=5)], outputs=[(1, 1)]),
     Moves(builtin="FILL", inputs=[Given(numbers=[2, 3]), X(shape=())], outputs=[(1, 1)]),
     Moves(builtin="TILE", inputs=[X(shape=(2, 3, 4)), [1, 2, 3]], outputs=[(2, 6, 12)]),
-    Moves(builtin="ZEROS_LIKE", inputs=[X(shape=(2, 3))], outputs=[(2, 3)], only=QUIET),
+    Moves(
+        builtin="ZEROS_LIKE",
+        inputs=[X(shape=(2, 3))],
+        outputs=[(2, 3)],
+        comes_back_as="fill",  # of a shape that is known
+        only=QUIET,
+    ),
     Moves(
         builtin="SHAPE",
         inputs=[X(shape=IMAGE)],

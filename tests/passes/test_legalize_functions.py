@@ -10,8 +10,10 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.passes.evaluation import Net
+from tests.passes.evaluation import Net, close, evaluated, feeds_of, lifted, operators
 from tests.passes.test_legalize import check
+from w2e_bridge.loss import Grade
+from w2e_bridge.passes.legalize import Legalize
 
 SHAPE = (2, 3, 4, 5)
 
@@ -221,6 +223,26 @@ def test_normalizations(name: str, tmp_path: Path) -> None:
     if name in ("group", "mean and variance"):
         net.known[made] = (2, 6, 4, 5) if name == "group" else SHAPE
     check(net.proto(made), tmp_path)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_batch_normalization_may_go_into_the_weights(biased: bool, tmp_path: Path) -> None:
+    net = Net()
+    bias = [net.weight(3)] if biased else []
+    x = net.add("Conv", net.input(1, 2, 6, 6), net.weight(3, 2, 3, 3), *bias)
+    variance = net.constant(net.chance.uniform(0.5, 2, 3), np.float32)
+    y = net.add("BatchNormalization", x, net.weight(3), net.weight(3), net.weight(3), variance)
+    model = lifted(net.proto(y), tmp_path)
+    feeds = feeds_of(model)
+    found = Legalize(folds=True)(model)
+    close(evaluated(found.model, feeds), evaluated(model, feeds))
+    assert operators(found.model) == ["Conv"]
+    assert {loss.name: loss.grade for loss in found.losses} == dict.fromkeys(
+        model.tensors.keys() & found.model.tensors.keys(), Grade.ROUNDING
+    )
+    apart = Legalize()(model)
+    assert sorted(operators(apart.model)) == ["Add", "Conv", "Mul"]
+    assert apart.losses == ()
 
 
 def test_root_mean_square(tmp_path: Path) -> None:

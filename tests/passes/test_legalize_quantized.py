@@ -257,3 +257,23 @@ def test_what_onnxruntime_quantizes(types: str, channels: bool, form: str, tmp_p
     assert np.abs(a - b).max() < 0.03
     kept = {name for name, tensor in made.tensors.items() if tensor.encoding.quantized}
     assert {name for name, tensor in model.tensors.items() if tensor.encoding.quantized} <= kept
+
+
+def test_activations_of_16_bits(tmp_path: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_static
+
+    plain, path = tmp_path / "plain.onnx", tmp_path / "quantized.onnx"
+    onnx.save(network(), plain)
+    quantize_static(
+        str(plain), str(path), Reader("x0", (1, 3, 16, 16)), activation_type=QuantType.QInt16,
+        weight_type=QuantType.QInt8, per_channel=True,
+        extra_options={"ActivationSymmetric": True, "UseQDQContribOps": False},
+    )  # fmt: skip
+    model = lifted(onnx.load(path), tmp_path)
+    made = ready(model)
+    assert kinds(made)["dequantize"] == 1
+    biases = {t.name for t in made.tensors.values() if str(t.encoding.codes) == "int64"}
+    assert len(biases) == 4
+    feeds = feeds_of(model)
+    (a,), (b,) = litert_of(made, feeds, tmp_path), evaluated(model, feeds)
+    assert np.abs(a - b).max() < 0.001

@@ -49,8 +49,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("steps", [1, 4, 20])
-@pytest.mark.parametrize("name", CASES)
+LONG = ("LSTM, both ways", "GRU, linear", "GRU, backwards", "RNN, bias", "LSTM, peepholes")
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"), [*((n, 3) for n in CASES), *((n, 20) for n in LONG), ("LSTM", 1)]
+)
 def test_layers(name: str, steps: int, tmp_path: Path) -> None:
     op, how = CASES[name]
     net = Net()

@@ -22,7 +22,7 @@ from w2e_bridge.kernels.reading import (
 from w2e_bridge.kernels.scope import Scope, attribute
 from w2e_bridge.kernels.shape import INT32, INT64, single
 
-BUCKETS = "Bucketize"
+BATCHES, BUCKETS = "GatherInBatches", "Bucketize"
 WIDE_ENOUGH = (ir.DataType.INT32, ir.DataType.INT64)
 
 
@@ -47,19 +47,34 @@ def _gather(operation: Operation, builder: Builder) -> None:
     if rank is None or count is None:
         raise UnsupportedError("a gather in batches of values of unknown rank")
     axis, batch = positive(axis, rank), positive(batch, count)
-    # GatherND takes the axis behind the batch: move it there, and what was before it back behind.
-    moved = [*range(batch), axis, *(a for a in range(batch, rank) if a != axis)]
-    if axis != batch:
-        x = builder.node("Transpose", [x], {"perm": moved})
     wide = builder.as_int64(indices, "indices")
-    deep = builder.node("Unsqueeze", [wide, builder.integers("axes", [-1])])
-    last = axis == batch
-    y = builder.node(
-        "GatherND", [x, deep], {"batch_dims": batch}, outputs=operation.outputs if last else None
-    )
-    if not last:
-        perm = _back(rank, count, axis, batch)
-        builder.node("Transpose", [y], {"perm": perm}, outputs=operation.outputs)
+    if axis == batch:
+        deep = builder.node("Unsqueeze", [wide, builder.integers("axes", [-1])])
+        builder.node("GatherND", [x, deep], {"batch_dims": batch}, outputs=operation.outputs)
+        return
+    turn = [*range(batch), axis, *(a for a in range(batch, rank) if a != axis)]
+    attributes = {"axis": axis, "batch_dims": batch, "turn": turn}
+    attributes["back"] = _back(rank, count, axis, batch)
+    builder.call(gather_in_batches(), [x, wide], attributes, outputs=operation.outputs)
+
+
+def gather_in_batches() -> ir.Function:
+    """`GatherInBatches(x, indices; axis, batch_dims, turn, back) -> y`.
+
+    Each batch, which is `batch_dims` leading axes of both inputs, has indices of its own for an axis
+    further behind. GatherND takes the axis next to the batch: `turn` moves it there, `back` moves what was
+    before it in front of the indices' axes again.
+    """
+    body, x, indices = Body(), ir.Value(name="x"), ir.Value(name="indices")
+    perms = {name: [ir.RefAttr("perm", name, ir.AttributeType.INTS)] for name in ("turn", "back")}
+    turned = body.add("Transpose", [x], "turned", perms["turn"])
+    deep = body.add("Unsqueeze", [indices, body.integers([-1], "last")], "deep")
+    batch = [ir.RefAttr("batch_dims", "batch_dims", ir.AttributeType.INT)]
+    found = body.add("GatherND", [turned, deep], "found", batch)
+    y = body.add("Transpose", [found], "y", perms["back"])
+    attributes = [ir.Attr(name, ir.AttributeType.INT, None) for name in ("axis", "batch_dims")]
+    attributes += [ir.Attr(name, ir.AttributeType.INTS, None) for name in perms]
+    return body.finish(BATCHES, [x, indices], y, attributes)
 
 
 def _back(rank: int, count: int, axis: int, batch: int) -> list[int]:
@@ -92,31 +107,16 @@ def _as_given(value: ir.Value | None, scope: Scope) -> Operand:
 
 
 def _match_batches(root: ir.Node, scope: Scope) -> Operation | None:
-    node, nodes = root, list[ir.Node]()
-    if root.op_type == "Transpose":
-        found = inside(root, 0, scope, "GatherND")
-        if found is None:
-            return None
-        node = found
-    batch = number(node, "batch_dims", 0)
-    deep = inside(node, 1, scope, "Unsqueeze")
-    if deep is None or not batch or integers(given(deep, 1), scope) != [-1]:
+    attributes = {"axis": number(root, "axis", 0), "batch_dims": number(root, "batch_dims", 0)}
+    if root.op_type == BATCHES:
+        inputs = (given(root, 0), scope.as_int32(given(root, 1), "indices"))
+        return single("gather", root, inputs, attributes)
+    deep = inside(root, 1, scope, "Unsqueeze")
+    if deep is None or not attributes["batch_dims"] or integers(given(deep, 1), scope) != [-1]:
         return None
-    nodes += [deep, node]
-    x, axis = given(node, 0), batch
-    indices = scope.as_int32(given(deep, 0), "indices")
-    if root is not node:
-        turned = inside(node, 0, scope, "Transpose")
-        perm = None if turned is None else attribute(turned, "perm")
-        if turned is None or not isinstance(perm, tuple):
-            return None
-        x, axis, nodes = given(turned, 0), perm[batch], [turned, *nodes]
-        count = rank_of(indices)
-        if count is None or attribute(root, "perm") != tuple(_back(len(perm), count, axis, batch)):
-            return None
-    attributes = {"axis": axis, "batch_dims": batch}
-    rest = tuple(n for n in nodes if n is not root)
-    return single("gather", root, (x, indices), attributes, rest)
+    attributes["axis"] = attributes["batch_dims"]
+    inputs = (given(root, 0), scope.as_int32(given(deep, 0), "indices"))
+    return single("gather", root, inputs, attributes, (deep,))
 
 
 def _gather_nd(operation: Operation, builder: Builder) -> None:
@@ -354,7 +354,7 @@ KINDS = (
     Kind(
         name="gather",
         build=_gather,
-        roots=("Gather", "GatherND", "Transpose"),
+        roots=("Gather", "GatherND", f"w2e::{BATCHES}"),
         match=_match_gather,
     ),
     Kind(name="gather_nd", build=_gather_nd, roots=("GatherND",), match=_match_gather_nd),

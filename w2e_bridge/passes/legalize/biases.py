@@ -11,7 +11,7 @@ from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.codes import Integer
 from w2e_bridge.ir.encoding import FLOAT32, Encoding
 from w2e_bridge.ir.parts import Parts
-from w2e_bridge.ir.tensor import OwnedStorage, Tensor, plain_tensor
+from w2e_bridge.ir.tensor import ComputedStorage, OwnedStorage, Tensor, plain_tensor
 from w2e_bridge.loss import Grade, TensorLoss
 from w2e_bridge.passes.legalize.encodings import Scales, axis_block, scales_of
 
@@ -82,10 +82,25 @@ def fitted(bias: Tensor, x: ActivationQuantization, weights: Scales) -> Fitted |
     own = scales_of(bias)
     if own is not None and isinstance(codes, Integer) and codes.bits >= 32 and own.symmetric:
         if np.allclose(own.scale, steps, rtol=NEAR, atol=0):
-            return Fitted(tensor=bias, loss=None)
+            return Fitted(tensor=_wide(bias, _WIDTHS.get(x.codes.bits, codes.bits)), loss=None)
     elif bias.encoding.quantized and own is None:
         return None
     return _rounded(bias, x, steps)
+
+
+def _wide(bias: Tensor, bits: int) -> Tensor:
+    """The same codes with as many bits as the kernel's sums have."""
+    codes = bias.encoding.codes
+    if codes.bits == bits:
+        return bias
+    kind = np.int64 if bits == 64 else np.int32
+
+    def compute(start: int, stop: int) -> Parts:
+        parts = bias.storage.parts(start, stop)
+        return replace(parts, codes=parts.codes.astype(kind))
+
+    encoding = replace(bias.encoding, codes=Integer(bits=bits, signed=True))
+    return replace(bias, encoding=encoding, storage=ComputedStorage(compute=compute))
 
 
 def _rounded(bias: Tensor, x: ActivationQuantization, steps: NDArray[np.float32]) -> Fitted | None:

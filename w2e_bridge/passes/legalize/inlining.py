@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import onnx_ir as ir
 
 from w2e_bridge.graph.inspecting import STANDARD, name_of
-from w2e_bridge.kernels.table import by_root
+from w2e_bridge.kernels.table import by_root, root_of
 from w2e_bridge.passes.legalize.place import Work
 
 Attributes = Mapping[str, ir.Attr]
@@ -24,7 +24,7 @@ def inline(work: Work) -> bool:
     for graph in list(model.graphs()):
         for node in list(graph):
             function = model.functions.get(node.op_identifier())
-            known = f"{node.domain}::{node.op_type}" in by_root()
+            known = root_of(node) in by_root()
             if function is None or known or node.domain in STANDARD:
                 continue
             _Inliner(work=work, call=node, function=function).run()

@@ -33,6 +33,15 @@ class Legalize(Pass):
         (a batch normalization folded into weights), the constant that it makes is graded.
     """
 
+    def __init__(self, *, folds: bool = False) -> None:
+        """Choose what may be lost.
+
+        Args:
+            folds: whether batch normalizations may go into the weights before them (graded ROUNDING);
+                without, they are a product and a sum of their own.
+        """
+        self.folds = folds
+
     def run(self, model: Model) -> PassResult:
         """Apply all rules until none applies."""
         work = owned(model)
@@ -42,6 +51,7 @@ class Legalize(Pass):
             editor=Editor(model=work.graph, tensors=dict(model.tensors)),
             activations=dict(model.activations),
             opset=work.graph.opset_imports.get("", 0),
+            folds=self.folds,
         )
         before, read = _names(made.editor), _read(made.editor)
         infer_shapes(work.graph, made.editor.tensors)

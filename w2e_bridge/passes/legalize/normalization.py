@@ -7,7 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
+from w2e_bridge.graph.inspecting import name_of
 from w2e_bridge.ir.parts import AnyArray
+from w2e_bridge.ir.tensor import Tensor, plain_tensor
+from w2e_bridge.loss import Grade, TensorLoss
 from w2e_bridge.passes.legalize.place import Place
 from w2e_bridge.passes.legalize.rules import Rule
 
@@ -30,10 +33,54 @@ def batch(place: Place) -> bool:
         return False
     scale, bias, mean, var = (p.astype(np.float64) for p in parameters if p is not None)
     factor = scale / np.sqrt(var + place.number("epsilon", 1e-5))
+    if place.work.folds and folded(place, factor, bias - mean * factor):
+        return True
     shape = (-1, *(1,) * (rank - 2))
     made = place.add("Mul", place.need(0), _parameter(place, factor.reshape(shape)))
     return place.replace(
         place.add("Add", made, _parameter(place, (bias - mean * factor).reshape(shape)))
+    )
+
+
+def folded(place: Place, factor: AnyArray, more: AnyArray) -> bool:
+    """A product and a sum for each channel as part of the convolution before them.
+
+    before: Conv(x, W, b) · factor + more, W and b real numbers.
+    after: Conv(x, W · factor, b · factor + more).
+    why exact: a convolution is linear; the weights are rounded once more, which is graded.
+    """
+    conv = place.inside(place.need(0), "Conv")
+    weights = None if conv is None else place.tensor(conv.inputs[1])
+    if conv is None or weights is None or weights.encoding.quantized:
+        return False
+    held = conv.inputs[2] if len(conv.inputs) > 2 else None
+    bias = place.tensor(held)
+    if held is not None and (bias is None or bias.encoding.quantized):
+        return False
+    inputs = [conv.inputs[0], _scaled_weights(place, weights, factor)]
+    added = np.zeros_like(factor) if bias is None else bias.dequantize().astype(np.float64)
+    name = f"{name_of(place.output)}.bias" if bias is None else bias.name
+    inputs.append(place.weight(plain_tensor(name, (added * factor + more).astype(np.float32))))
+    if bias is not None:
+        place.work.losses.append(_rounded(bias, "a batch normalization went into it"))
+    made = place.add("Conv", *inputs, attributes={n: a.value for n, a in conv.attributes.items()})
+    return place.replace(made)
+
+
+def _scaled_weights(place: Place, weights: Tensor, factor: AnyArray) -> ir.Value:
+    values = weights.dequantize().astype(np.float64)
+    after = (values * factor.reshape(-1, *(1,) * (values.ndim - 1))).astype(np.float32)
+    place.work.losses.append(_rounded(weights, "a batch normalization went into it"))
+    return place.weight(plain_tensor(weights.name, after))
+
+
+def _rounded(tensor: Tensor, reason: str) -> TensorLoss:
+    return TensorLoss(
+        name=tensor.name,
+        source_encoding=str(tensor.encoding),
+        encoding="float32",
+        grade=Grade.ROUNDING,
+        reason=reason,
     )
 
 

@@ -29,6 +29,7 @@ class Work:
         editor: edits it.
         activations: quantization of values by name; edited along.
         opset: version of the standard operators.
+        folds: whether normalizations may go into the weights before them, which rounds those anew.
         losses: of constants that were made anew.
         names: constants that were made anew, and the names of what they were made from.
     """
@@ -36,6 +37,7 @@ class Work:
     editor: Editor
     activations: MutableMapping[str, ActivationQuantization]
     opset: int
+    folds: bool = False
     losses: list[TensorLoss] = field(default_factory=list)
     names: list[tuple[ir.Value, str]] = field(default_factory=list)
 

@@ -210,9 +210,9 @@ class _Satisfier:
         fit = None if tensor is None else fitted(tensor, q, scales)
         if fit is None or not isinstance(bias, ir.Value):
             return False
-        if fit.loss is not None:
-            if fit.loss.grade is not Grade.EXACT:
-                self.losses.append(fit.loss)
+        if fit.loss is not None and fit.loss.grade is not Grade.EXACT:
+            self.losses.append(fit.loss)
+        if fit.tensor is not tensor:
             put(operation, bias, fit.tensor, self.wiring.editor)
         return True
 
