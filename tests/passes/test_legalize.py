@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
+import w2e_bridge.passes.legalize
 from tests.passes.evaluation import (
     AnyArray,
     Net,
@@ -117,6 +119,14 @@ TRANSPOSED: dict[str, Callable[[Net], str]] = {
     "lower": lambda n: deconv(n, (1, 4, 5, 6), 3, (3, 3), strides=[2, 2], auto_pad="SAME_LOWER"),
     "shape": lambda n: deconv(n, (1, 4, 5, 6), 3, (3, 3), strides=[2, 2], output_shape=[10, 12]),
     "one axis": lambda n: deconv(n, (1, 4, 5), 3, (4,), strides=[2], pads=[1, 1]),
+    "groups": lambda n: n.add(
+        "ConvTranspose",
+        n.input(1, 4, 5, 6),
+        n.weight(4, 3, 2, 2),
+        n.weight(6),
+        strides=[2, 2],
+        group=2,
+    ),
 }
 
 
@@ -166,6 +176,33 @@ def test_pools_of_one_axis(op: str, tmp_path: Path) -> None:
         net.proto(net.add(op, net.input(2, 3, 9), kernel_shape=[3], strides=[2], pads=[1, 0])),
         tmp_path,
     )
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize("batch", [2, "n"])
+def test_pools_of_volumes(op: str, batch: int | str, tmp_path: Path) -> None:
+    net = Net()
+    said: dict[str, Any] = {
+        "kernel_shape": [2, 3, 2],
+        "strides": [2, 1, 2],
+        "pads": [1, 1, 0, 0, 1, 0],
+    }
+    check(net.proto(net.add(op, net.input(batch, 3, 4, 6, 4), **said)), tmp_path)
+
+
+RULES = Path(w2e_bridge.passes.legalize.__file__).parent
+
+
+@pytest.mark.parametrize("path", sorted(RULES.glob("*.py")), ids=lambda path: path.stem)
+def test_every_rule_says_why_it_is_exact(path: Path) -> None:
+    for node in ast.parse(path.read_text()).body:
+        if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+            continue
+        returns = ast.unparse(node.returns) if node.returns is not None else ""
+        arguments = [a.arg for a in node.args.args]
+        if returns == "Rule" or (returns == "bool" and arguments == ["place"]):
+            text = ast.get_docstring(node) or ""
+            assert all(word in text for word in ("before:", "after:", "why exact:")), node.name
 
 
 def test_extents_at_run_time(tmp_path: Path) -> None:

@@ -203,21 +203,50 @@ def cone(value: ir.Value, borders: Iterable[ir.Value]) -> list[ir.Node] | None:
     return [node for node in graph if node in found] if graph is not None else []
 
 
-def alike(a: ir.Value | None, b: ir.Value | None, pairs: Mapping[ir.Value, ir.Value]) -> bool:
+def alike(a: ir.Value, b: ir.Value, pairs: Mapping[ir.Value, ir.Value]) -> bool:
     """Whether two values are the same function, `pairs` of values taken to be the same."""
-    if a is None or b is None or pairs.get(a) is b or a is b:
-        return a is b or (a is not None and b is not None)
-    first, second = a.producer(), b.producer()
-    if first is None or second is None:
-        return _same_constant(a, b)
-    said = [(node.op_identifier(), len(node.inputs)) for node in (first, second)]
-    if said[0] != said[1] or a.index() != b.index() or bodies_of(first) or bodies_of(second):
+    todo: list[tuple[ir.Value | None, ir.Value | None]] = [(a, b)]
+    seen: set[tuple[ir.Value, ir.Value]] = set()
+    while todo:
+        x, y = todo.pop()
+        if x is y:
+            continue
+        if x is None or y is None:
+            return False
+        if (x, y) in seen:
+            continue
+        seen.add((x, y))
+        if x in pairs:
+            if pairs[x] is not y and not _same_constant(pairs[x], y):
+                return False
+            continue
+        first, second = x.producer(), y.producer()
+        if first is None or second is None:
+            if not _same_constant(x, y):
+                return False
+            continue
+        if x.index() != y.index() or not _same_node(first, second):
+            return False
+        todo += zip(first.inputs, second.inputs, strict=True)
+    return True
+
+
+def _same_node(a: ir.Node, b: ir.Node) -> bool:
+    """Whether two nodes do the same with their operands."""
+    if a.op_identifier() != b.op_identifier() or len(a.inputs) != len(b.inputs):
         return False
-    if {k: str(v.value) for k, v in first.attributes.items()} != {
-        k: str(v.value) for k, v in second.attributes.items()
-    }:
+    if a.attributes.keys() != b.attributes.keys() or bodies_of(a) or bodies_of(b):
         return False
-    return all(alike(x, y, pairs) for x, y in zip(first.inputs, second.inputs, strict=True))
+    return all(_same_attribute(x, b.attributes[name]) for name, x in a.attributes.items())
+
+
+def _same_attribute(a: ir.Attr, b: ir.Attr) -> bool:
+    if a.type != b.type or a.is_ref() or b.is_ref():
+        return False
+    if a.type == ir.AttributeType.TENSOR:
+        x, y = a.as_tensor(), b.as_tensor()
+        return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
+    return bool(a.value == b.value)
 
 
 def _same_constant(a: ir.Value, b: ir.Value) -> bool:

@@ -185,7 +185,37 @@ def _named(place: Place, found: Sliding, cut: Cut, name: str) -> bool:
     return True
 
 
+_DENSE = 1 << 22
+"""Weights of a transposed convolution in groups that may be written with zeros between the groups."""
+
+
+def transposed_groups(place: Place) -> bool:
+    """A transposed convolution in groups is one of all channels, with zeros between the groups.
+
+    before: ConvTranspose(x, W: (channels, outputs / groups, …), group).
+    after: ConvTranspose(x, W': (channels, outputs, …)), W' with W on its diagonal.
+    why exact: 0 is added.
+    """
+    group, tensor = place.integer("group", 1), place.tensor(place.need(1))
+    if (
+        group == 1
+        or tensor is None
+        or tensor.encoding.quantized
+        or tensor.elements * group > _DENSE
+    ):
+        return False
+    values = tensor.dequantize()
+    channels, outputs = values.shape[0] // group, values.shape[1]
+    dense = np.zeros((values.shape[0], outputs * group, *values.shape[2:]), np.float32)
+    for i in range(group):
+        rows = slice(i * channels, (i + 1) * channels)
+        dense[rows, i * outputs : (i + 1) * outputs] = values[rows]
+    place.node.replace_input_with(1, place.weight(plain_tensor(tensor.name, dense)))
+    place.node.attributes.pop("group")
+    return True
+
+
 RULES: Mapping[str, tuple[Rule, ...]] = {
     "Conv": (one_axis, explicit_padding, no_bias),
-    "ConvTranspose": (one_axis, transposed_padding),
+    "ConvTranspose": (transposed_groups, one_axis, transposed_padding),
 }

@@ -61,7 +61,7 @@ def folded(place: Place, factor: AnyArray, more: AnyArray) -> bool:
     added = np.zeros_like(factor) if bias is None else bias.dequantize().astype(np.float64)
     name = f"{name_of(place.output)}.bias" if bias is None else bias.name
     inputs.append(place.weight(plain_tensor(name, (added * factor + more).astype(np.float32))))
-    if bias is not None:
+    if bias is not None and added.any():
         place.work.losses.append(_rounded(bias, "a batch normalization went into it"))
     made = place.add("Conv", *inputs, attributes={n: a.value for n, a in conv.attributes.items()})
     return place.replace(made)

@@ -21,9 +21,6 @@ from w2e_bridge.passes.layout.site import constant, is_constant
 from w2e_bridge.passes.legalize.constraints import Constraint, Rule
 from w2e_bridge.passes.legalize.encodings import axis_block, is_byte, shifted
 
-MULTIPLICATIVE = frozenset({"mul", "add", "sub", "div", "maximum", "minimum", "prelu"})
-"""Kinds of which one number may be an operand with a quantization of its own."""
-
 
 def operands(operation: Operation, row: Constraint | None) -> list[ir.Value]:
     """The operands that are numbers."""

@@ -194,11 +194,58 @@ def root_pool(place: Place) -> bool:
     return place.replace(place.add("Sqrt", place.add("Mul", mean, size)))
 
 
+def volume(place: Place) -> bool:
+    """A pool of volumes is one of images and one along the axis of depth.
+
+    before: MaxPool(x: NCDHW), AveragePool(x: NCDHW).
+    after: the pool of each slice (N, C · D, H, W), then that along D of (N, C, D, H · W).
+    why exact: the largest of the largest is the largest; all slices count alike many elements, so that
+        the mean of their means is the mean.
+    """
+    shape = place.shape(place.need(0))
+    size = place.integers("kernel_shape")
+    known = shape is not None and all(isinstance(n, int) for n in shape[1:])
+    if shape is None or size is None or len(shape) != 5 or not known or len(place.node.outputs) > 1:
+        return False
+    first = shape[0] if isinstance(shape[0], int) else -1
+    channels, depth, height, width = (n for n in shape[1:] if isinstance(n, int))
+    output = place.shape(place.output)
+    extents = [n if isinstance(n, int) else -1 for n in output or ()]
+    if len(extents) != 5 or -1 in extents[1:]:
+        return False
+    slices = [first, channels * depth, height, width]
+    x = place.add("Reshape", place.need(0), place.constant(slices))
+    pooled = place.add(place.node.op_type, x, attributes=_along(place, [1, 2]))
+    plane = [first, channels, depth, extents[3] * extents[4]]
+    turned = place.add("Reshape", pooled, place.constant(plane))
+    deep = place.add(place.node.op_type, turned, attributes=_along(place, [0]))
+    return place.replace(place.add("Reshape", deep, place.constant([first, *extents[1:]])))
+
+
+def _along(place: Place, axes: list[int]) -> dict[str, object]:
+    """A node's attributes for some axes of space, as those of an image; along a second one nothing happens."""
+    attributes: dict[str, object] = {}
+    for name, attribute in place.node.attributes.items():
+        if name in ("kernel_shape", "strides", "dilations"):
+            numbers = list(attribute.as_ints())
+            attributes[name] = [numbers[a] for a in axes] + [1] * (2 - len(axes))
+        elif name == "pads":
+            numbers = list(attribute.as_ints())
+            rest = [0] * (2 - len(axes))
+            half = len(numbers) // 2
+            attributes[name] = (
+                [numbers[a] for a in axes] + rest + [numbers[a + half] for a in axes] + rest
+            )
+        else:
+            attributes[name] = attribute.value
+    return attributes
+
+
 RULES: Mapping[str, tuple[Rule, ...]] = {
     "GlobalAveragePool": (whole("ReduceMean"),),
     "GlobalMaxPool": (whole("ReduceMax"),),
     "GlobalLpPool": (whole("ReduceL2"),),
-    "MaxPool": (one_axis, max_pool),
-    "AveragePool": (one_axis, average_pool),
+    "MaxPool": (one_axis, volume, max_pool),
+    "AveragePool": (one_axis, volume, average_pool),
     "LpPool": (one_axis, root_pool),
 }

@@ -1,6 +1,6 @@
 """Operators of floats that read integer weights: the floats are rounded at run time, then everything is real.
 
-A kernel rounds each row, or each sample, to codes of 8 bits, multiplies integers and scales the sums. The
+Without a dynamic quantization the floats stay as they are. With one, a kernel rounds each row, or each sample, to codes of 8 bits, multiplies integers and scales the sums. The
 body rounds in the same way, to whole numbers times a scale, and computes with floats: that differs from
 the kernel by float32's last places only. Three ways to round:
 
@@ -108,10 +108,13 @@ Way = Callable[[Rounding], ir.Value]
 
 
 def is_hybrid(call: Call) -> bool:
-    """Whether the kernel rounds floats at run time."""
+    """Whether floats are multiplied with constant codes."""
     kind = KINDS.get(call.operation.kind)
-    slot = None if kind is None else call.optional(kind.x)
-    return slot is not None and slot.dynamic is not None
+    x = None if kind is None else call.optional(kind.x)
+    weights = None if kind is None else call.optional(kind.weights)
+    if x is None or weights is None or x.type != "float32" or weights.quantized is None:
+        return False
+    return x.dynamic is not None or weights.tensor is not None
 
 
 def hybrid(call: Call) -> Sequence[ir.Value]:
@@ -120,14 +123,11 @@ def hybrid(call: Call) -> Sequence[ir.Value]:
     x, weights = call.operand(kind.x), call.operand(kind.weights)
     if call.operation.text("fused_activation_function") not in ACTIVATIONS:
         raise NotHere(call.operation.text("fused_activation_function"))
-    assert x.value is not None
-    value, axes = _shared(call, x, weights)
-    way = _way(call, weights)
-    rounded = way(Rounding(call=call, x=value, axes=axes))
-    real = {
-        kind.x: replace(x, value=rounded, dynamic=None),
-        kind.weights: _plain(weights, real_numbers(call, weights)),
-    }
+    real = {kind.weights: _plain(weights, real_numbers(call, weights))}
+    if x.dynamic is not None:
+        value, axes = _shared(call, x, weights)
+        rounded = _way(call, weights)(Rounding(call=call, x=value, axes=axes))
+        real[kind.x] = replace(x, value=rounded, dynamic=None)
     formal = call.operands
     call.operands = tuple(real.get(index, slot) for index, slot in enumerate(formal))
     try:
