@@ -31,6 +31,7 @@ from w2e_bridge.kernels.hybrid import dynamic
 from w2e_bridge.kernels.operation import Attribute, Operation
 from w2e_bridge.kernels.table import build, kinds
 from w2e_onnx.lowering.litert import call as calls
+from w2e_onnx.lowering.litert.bodies import reconcile
 from w2e_onnx.lowering.litert.emit import SIGNED, UNSIGNED
 
 SUFFIXES = (".codes", ".unsigned", ".made", ".signed")
@@ -78,6 +79,7 @@ class Calls:
                 self.remarks.append(
                     Remark(name=name_of(node.outputs[0]), reason=f"{node.op_type}: {reason}")
                 )
+        reconcile(list(self.editor.nodes()), self.values)
 
     def rewrite(self, node: ir.Node) -> None:
         """Put canonical nodes in the place of a call.

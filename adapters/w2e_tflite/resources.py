@@ -14,6 +14,7 @@ from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.graph.inspecting import name_of
 from w2e_bridge.ir.parts import AnyArray
 from w2e_bridge.ir.tensor import Tensor
+from w2e_bridge.kernels.control import quantization_of
 from w2e_bridge.kernels.operation import Attribute
 from w2e_bridge.kernels.state import State, initial_of, states_of
 from w2e_tflite.container import type_name
@@ -165,7 +166,7 @@ def finish(work: Subgraph) -> list[ir.Value]:
 def quantized_copy(work: Subgraph, value: ir.Value, name: str) -> ir.Value:
     """An Identity of a value with the same quantization."""
     copy = work.place.identity(value, name)
-    quantization = work.lifted.values.get(name_of(value))
+    quantization = quantization_of(work.builder, value)
     if quantization is not None:
         work.lifted.values[name_of(copy)] = quantization
     return copy

@@ -46,6 +46,7 @@ def write_graph(
     states: Sequence[State] = (),
     *,
     body: bool = False,
+    loop: bool = False,
 ) -> Placed:
     """Append a graph, and the bodies inside of it, as subgraphs.
 
@@ -55,6 +56,7 @@ def write_graph(
         graph: in channels-last normal form.
         states: what it keeps from run to run.
         body: whether it is one of control flow.
+        loop: whether it is what a WHILE does each round.
 
     Raises:
         UnsupportedError: nodes that no operator computes.
@@ -75,10 +77,13 @@ def write_graph(
     _end(emitter, resources, handles)
     ends = [v for v in graph.outputs if name_of(v) not in {s.output for s in states}]
     outputs: list[int] = []
-    for value in ends:
+    own = list(inputs.values())
+    for place, value in enumerate(ends):
         index = emitter.value(value)
-        # LiteRT's IF and WHILE lose all but the last output of a body that gives a tensor twice
-        outputs.append(emitter.copy(index) if body and index in outputs else index)
+        # LiteRT's IF and WHILE lose all but the last output of a body that gives a tensor twice, and WHILE
+        # loses what a body hands on at another place.
+        moved = loop and index in own and own.index(index) != place
+        outputs.append(emitter.copy(index) if moved or (body and index in outputs) else index)
     store.subgraphs[number] = emitter.finish(inputs.values(), outputs, graph.name or "main")
     names = dict(zip(map(name_of, ends), outputs, strict=True))
     return Placed(number=number, inputs=inputs, outputs=names)
@@ -108,7 +113,9 @@ def _step(emitter: Emitter, step: Step, variables: Mapping[str, State]) -> None:
         emitter.index[copy] = emitter.value(value)
         return
     bodies = {
-        role: write_graph(emitter.store, emitter.source, graph, body=True).number
+        role: write_graph(
+            emitter.store, emitter.source, graph, body=True, loop=role == "body"
+        ).number
         for role, graph in step.graphs.items()
     }
     emitter.operation(_without_states(step, variables), bodies)

@@ -8,12 +8,16 @@ values, or that counts its rounds, is a WHILE that carries the test's outcome an
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
 
 from w2e_bridge.errors import UnsupportedError
-from w2e_bridge.graph.inspecting import given, name_of
+from w2e_bridge.graph.inspecting import given, is_weight, name_of
+from w2e_bridge.ir.activation import ActivationQuantization
+from w2e_bridge.ir.parts import decode
+from w2e_bridge.ir.tensor import Tensor
 from w2e_bridge.kernels import bodies
 from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.kind import Kind
@@ -41,7 +45,7 @@ def _build_if(operation: Operation, builder: Builder) -> None:
 
 
 def _build_while(operation: Operation, builder: Builder) -> None:
-    actual = [builder.value(operand) for operand in operation.inputs]
+    actual = _no_constants([builder.value(operand) for operand in operation.inputs], builder)
     condition, body = operation.graphs["cond"], operation.graphs["body"]
     for graph in (condition, body):
         _agree(builder, graph.inputs, actual)
@@ -88,25 +92,61 @@ def _hoist(made: ir.Value, graphs: Sequence[ir.Graph]) -> None:
             bodies.hoist(graph, outer)
 
 
+class Known(Protocol):
+    """What says how values and constants are quantized: a `Builder` or a `Scope`."""
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Constants by name."""
+
+    @property
+    def values(self) -> Mapping[str, ActivationQuantization]:
+        """Quantization of values by name."""
+
+
+def quantization_of(known: Known, value: ir.Value) -> ActivationQuantization | None:
+    """How a value or a constant is quantized; None also for a constant of several scales."""
+    if not is_weight(value):
+        return known.values.get(name_of(value))
+    tensor = known.tensors.get(name_of(value))
+    if tensor is None or not tensor.encoding.quantized or tensor.encoding.scale is None:
+        return None
+    parts = tensor.storage.parts(0, tensor.rows)
+    if parts.scale is None:
+        return None
+    scales = np.unique(decode(tensor.encoding.scale, parts.scale))
+    said = tensor.encoding.offset
+    zeros = np.zeros(1, np.int64) if said is None else np.asarray([said.constant or 0], np.int64)
+    if parts.offset is not None:
+        zeros = np.unique(parts.offset.codes.astype(np.int64))
+    if scales.size != 1 or zeros.size != 1:
+        return None
+    return ActivationQuantization(
+        codes=tensor.encoding.codes,
+        scale=scales.reshape(()).astype(np.float32),
+        zero_point=zeros.reshape(()) if zeros.any() else None,
+    )
+
+
 def _agree(builder: Builder, a: Sequence[ir.Value], b: Sequence[ir.Value]) -> None:
     """TensorFlow Lite hands codes over as they are, so both sides must mean the same by them."""
     for x, y in zip(a, b, strict=True):
-        if not alike(builder.values, x, y):
+        if not alike(builder, x, y):
             raise UnsupportedError(
                 f"'{name_of(x)}' and '{name_of(y)}' are the same codes with unlike scales"
             )
 
 
-def alike(values: Mapping[str, object], a: ir.Value, b: ir.Value) -> bool:
+def alike(known: Known, a: ir.Value, b: ir.Value) -> bool:
     """Whether two values are quantized alike."""
-    x, y = (values.get(name_of(value)) for value in (a, b))
+    x, y = (quantization_of(known, value) for value in (a, b))
     if x is None or y is None:
         return x is y
     said = [
         (
-            str(getattr(q, "codes", None)),
-            np.asarray(getattr(q, "scale", None), np.float32).tolist(),
-            np.asarray(getattr(q, "zero_point", None) or 0).tolist(),
+            str(q.codes),
+            np.asarray(q.scale, np.float32).tolist(),
+            np.asarray(0 if q.zero_point is None else q.zero_point).tolist(),
         )
         for q in (x, y)
     ]
@@ -118,8 +158,31 @@ def _same_quantization(builder: Builder, pairs: Mapping[ir.Value, ir.Value]) -> 
     if not isinstance(values, MutableMapping):
         return
     for new, old in pairs.items():
-        if (known := values.get(name_of(old))) is not None:
+        if (known := quantization_of(builder, old)) is not None:
             values[name_of(new)] = known
+
+
+def _no_constants(actual: list[ir.Value], builder: Builder) -> list[ir.Value]:
+    """Operands of which each quantized constant has an Identity, for codes of a value are said beside it."""
+    found = []
+    for value in actual:
+        if not is_weight(value) or quantization_of(builder, value) is None:
+            found.append(value)
+            continue
+        same = bodies.like(value, builder.place.fresh(f"{name_of(value)}.same"))
+        builder.node("Identity", [value], outputs=[same])
+        _same_quantization(builder, {same: value})
+        found.append(same)
+    return found
+
+
+def _constant_behind(value: ir.Value | None, scope: Scope) -> ir.Value | None:
+    """The inverse of `_no_constants`."""
+    node = None if value is None else scope.maker(value, "Identity")
+    held = None if node is None else given(node, 0)
+    if value is None or held is None or not is_weight(held) or not alike(scope, held, value):
+        return value
+    return held
 
 
 def _graph(node: ir.Node, name: str) -> ir.Graph:
@@ -157,7 +220,7 @@ def _passing(graph: ir.Graph, scope: Scope) -> ir.Graph:
         if node.op_type != "Identity" or node.domain not in ("", "ai.onnx"):
             continue
         value, output = given(node, 0), node.outputs[0]
-        if value is not None and alike(scope.values, value, output):
+        if value is not None and alike(scope, value, output):
             output.replace_all_uses_with(value, replace_graph_outputs=True)
             graph.remove(node, safe=True)
     return graph
@@ -189,6 +252,7 @@ def _plain(root: ir.Node, body: ir.Graph, scope: Scope) -> Operation | None:
         return None
     nodes = bodies.cone(test, results)
     begin, *actual = root.inputs[1:]
+    operands = [_constant_behind(value, scope) for value in actual]
     pairs = dict(zip(results, actual, strict=True))
     if nodes is None or begin is None or not bodies.alike(test, begin, pairs):  # type: ignore[arg-type]
         return None
@@ -205,7 +269,7 @@ def _plain(root: ir.Node, body: ir.Graph, scope: Scope) -> Operation | None:
     condition = bodies.closed(f"{name_of_graph(body)}_cond", nodes, tested, [test])
     return Operation(
         kind="while",
-        inputs=(*actual, *captures),
+        inputs=(*operands, *captures),
         outputs=_results(root, captures, 0),
         graphs={"cond": condition, "body": _passing(whole, scope)},
         nodes=(root,),
@@ -244,7 +308,7 @@ def _counting(root: ir.Node, body: ir.Graph, scope: Scope) -> Operation:
     )
     return Operation(
         kind="while",
-        inputs=(*first, *root.inputs[2:], *captures),
+        inputs=(*first, *(_constant_behind(v, scope) for v in root.inputs[2:]), *captures),
         outputs=_results(root, [going, counter, *captures], 2),
         graphs={
             "cond": _test(name_of_graph(body), [*states, *captures], limit),

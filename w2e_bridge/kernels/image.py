@@ -56,24 +56,33 @@ def _said(sampling: Sampling) -> dict[str, bool]:
 def _resize(operation: Operation, builder: Builder, attributes: Mapping[str, object]) -> None:
     x = builder.value(operation.inputs[0])
     first = builder.node("Transpose", [x], {"perm": TO_FIRST})
-    sizes = sizes_of(operation, builder, first)
-    made = builder.node("Resize", [first, None, None, sizes], attributes)
+    target = target_of(operation, builder, first)
+    made = builder.node("Resize", [first, None, *target], attributes)
     builder.node("Transpose", [made], {"perm": TO_LAST}, outputs=operation.outputs)
 
 
-def sizes_of(operation: Operation, builder: Builder, image: ir.Value) -> ir.Value:
-    """The input `sizes` of a Resize of a channels-first image.
+def target_of(
+    operation: Operation, builder: Builder, image: ir.Value
+) -> tuple[ir.Value | None, ir.Value | None]:
+    """`scales` and `sizes` of a Resize of a channels-first image, of which one is there.
 
     The attribute `axes` would spare what isn't known of the rest, but ONNX Runtime (1.32) moves a Transpose
-    across a Resize as if there were none; and `scales` don't come to every size.
+    across a Resize as if there were none.
     """
     size, shape = builder.array(operation.inputs[1]), extents(operation.inputs[0])
-    rest = [] if shape is None else [n for n in (shape[0], shape[3]) if n is not None]
-    if size is not None and len(rest) == 2:
-        return builder.integers("sizes", [*rest, *(int(n) for n in size.reshape(-1))])
+    if size is not None and shape is not None:
+        plane = [int(n) for n in size.reshape(-1)]
+        whole = [shape[0], shape[3], *plane]
+        known = [n for n in whole if n is not None]
+        if len(known) == len(whole):
+            return None, builder.integers("sizes", known)
+        scales = [scaling(shape[axis], n) for axis, n in zip(PLANE, plane, strict=True)]
+        real = [n for n in scales if n is not None]
+        if len(real) == len(scales):
+            return builder.reals("scales", [1.0, 1.0, *real]), None
     wide = builder.as_int64(operation.inputs[1], "size")
     first = builder.node("Shape", [image], {"start": 0, "end": 2})
-    return builder.node("Concat", [first, wide], {"axis": 0})
+    return None, builder.node("Concat", [first, wide], {"axis": 0})
 
 
 def scaling(extent: int | None, size: int | None) -> float | None:
@@ -164,19 +173,26 @@ def _size(found: Image, scope: Scope) -> Operand:
 def _joined(node: ir.Node, scope: Scope) -> Operand:
     """The plane's size of `sizes` that begin with the batch and the channels of the image."""
     joined = inside(node, 3, scope, "Concat")
-    rest = None if joined is None else inside(joined, 0, scope, "Shape")
-    if joined is None or rest is None or len(joined.inputs) != 2:
+    if joined is None or len(joined.inputs) != 2 or not _joiners(node, scope):
         return None
-    if (number(rest, "start", 0), number(rest, "end", 4)) != (0, 2):
-        return None
-    return scope.as_int32(joined.inputs[1], "size") if rest.inputs[0] is node.inputs[0] else None
+    return scope.as_int32(joined.inputs[1], "size")
 
 
 def _joiners(node: ir.Node, scope: Scope) -> tuple[ir.Node, ...]:
-    """The nodes that `_joined` looks at."""
+    """The nodes that put such sizes together; none where they are others."""
     joined = inside(node, 3, scope, "Concat")
-    rest = None if joined is None else inside(joined, 0, scope, "Shape")
-    return () if joined is None or rest is None else (rest, joined)
+    rest = None if joined is None else inside(joined, 0, scope, "Shape", "Gather")
+    if joined is None or rest is None:
+        return ()
+    if rest.op_type == "Shape":
+        same = (number(rest, "start", 0), number(rest, "end", 4)) == (0, 2)
+        return (rest, joined) if same and rest.inputs[0] is node.inputs[0] else ()
+    # The same of the image before it is turned.
+    shape = inside(rest, 0, scope, "Shape")
+    x = scope.transposed(given(node, 0), TO_FIRST)
+    if shape is None or given(shape, 0) is not x or integers(given(rest, 1), scope) != [0, 3]:
+        return ()
+    return (shape, rest, joined)
 
 
 def _scaled(scales: dict[int, float] | None, shape: Extents | None) -> Operand:

@@ -111,10 +111,15 @@ def _match_batches(root: ir.Node, scope: Scope) -> Operation | None:
     if root.op_type == BATCHES:
         inputs = (given(root, 0), scope.as_int32(given(root, 1), "indices"))
         return single("gather", root, inputs, attributes)
-    deep = inside(root, 1, scope, "Unsqueeze")
-    if deep is None or not attributes["batch_dims"] or integers(given(deep, 1), scope) != [-1]:
-        return None
     attributes["axis"] = attributes["batch_dims"]
+    deep, array = inside(root, 1, scope, "Unsqueeze"), scope.array(given(root, 1))
+    if not attributes["batch_dims"]:
+        return None
+    if array is not None and array.ndim and array.shape[-1] == 1:
+        indices: Operand = int32("indices", array[..., 0])
+        return single("gather", root, (given(root, 0), indices), attributes)
+    if deep is None or integers(given(deep, 1), scope) != [-1]:
+        return None
     inputs = (given(root, 0), scope.as_int32(given(deep, 0), "indices"))
     return single("gather", root, inputs, attributes, (deep,))
 

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from w2e_bridge.errors import UnsupportedError
+from w2e_bridge.graph.functions import Body
 from w2e_bridge.graph.inspecting import given
 from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.kind import Kind
@@ -30,18 +31,40 @@ from w2e_bridge.kernels.reading import (
 from w2e_bridge.kernels.scope import Scope
 from w2e_bridge.kernels.shape import single
 
-Pairs = Sequence[tuple[int, int]]
-"""What stands before and behind each axis."""
+PADDED, FILLED = "Padded", "PaddedWith"
+"""Functions of domain `w2e` for paddings that are computed at run time."""
 
 
-def pads(operand: Operand, builder: Builder) -> ir.Value:
-    """`pads` of ONNX (all befores, then all afters) from TensorFlow Lite's pairs."""
-    array = builder.array(operand)
-    if array is not None:
-        return builder.integers("pads", [int(n) for n in array.T.reshape(-1)])
-    wide = builder.as_int64(operand, "pads")
-    turned = builder.node("Transpose", [wide], {"perm": [1, 0]})
-    return builder.node("Reshape", [turned, builder.integers("vector", [-1])])
+def _around(builder: Builder, operation: Operation, mode: str, fill: ir.Value | None) -> None:
+    """A Pad by TensorFlow Lite's pairs, which ONNX has as all befores and then all afters."""
+    x, array = builder.value(operation.inputs[0]), builder.array(operation.inputs[1])
+    if array is None:
+        computed = [x, builder.value(operation.inputs[1]), *([] if fill is None else [fill])]
+        function = padded(filled=fill is not None)
+        builder.call(function, computed, {"mode": mode}, outputs=operation.outputs)
+        return
+    pads = builder.integers("pads", [int(n) for n in array.T.reshape(-1)])
+    inputs = [x, pads] if fill is None else [x, pads, fill]
+    builder.node(
+        "Pad", inputs, {"mode": mode} if mode != "constant" else {}, outputs=operation.outputs
+    )
+
+
+def padded(*, filled: bool) -> ir.Function:
+    """`Padded(x, paddings; mode) -> y`, or `PaddedWith(x, paddings, fill; mode)`.
+
+    `paddings` (int32 or int64, two numbers for each axis) are computed; constant ones are a Pad.
+    """
+    body = Body()
+    names = ("x", "paddings", "fill") if filled else ("x", "paddings")
+    x, paddings, *fill = (ir.Value(name=name) for name in names)
+    wide = body.add("Cast", [paddings], "wide", [ir.AttrInt64("to", int(ir.DataType.INT64))])
+    turned = body.add("Transpose", [wide], "turned", [ir.AttrInt64s("perm", [1, 0])])
+    pads = body.add("Reshape", [turned, body.integers([-1], "vector")], "pads")
+    mode = [ir.RefAttr("mode", "mode", ir.AttributeType.STRING)]
+    y = body.add("Pad", [x, pads, *fill], "y", mode)
+    attributes = [ir.Attr("mode", ir.AttributeType.STRING, None)]
+    return body.finish(FILLED if filled else PADDED, [x, paddings, *fill], y, attributes)
 
 
 def _pad(operation: Operation, builder: Builder) -> None:
@@ -56,39 +79,33 @@ def pad(operation: Operation, builder: Builder, fill: ir.Value | None = None) ->
         builder: takes the nodes.
         fill: what stands around, where it is not the operand or 0.
     """
-    x, paddings, *value = operation.inputs
-    inputs = [builder.value(x), pads(paddings, builder)]
-    if fill is not None or value:
-        inputs.append(builder.value(value[0]) if fill is None else fill)
-    builder.node("Pad", inputs, outputs=operation.outputs)
+    if fill is None and len(operation.inputs) > 2:
+        fill = builder.value(operation.inputs[2])
+    _around(builder, operation, "constant", fill)
 
 
 def _match_pad(root: ir.Node, scope: Scope) -> Operation | None:
-    if text(root, "mode", "constant") != "constant":
-        return None
-    paddings, nodes = _paddings(root, scope)
-    value = given(root, 2)
+    paddings, value = _paddings(root, scope, "constant"), given(root, 2)
     if paddings is None or (value is not None and scope.number(value) != 0.0):
         return None
-    return single("pad", root, (given(root, 0), paddings), nodes=nodes)
+    return single("pad", root, (given(root, 0), paddings))
 
 
 def _match_pad_with(root: ir.Node, scope: Scope) -> Operation | None:
-    value = given(root, 2)
-    if text(root, "mode", "constant") != "constant" or value is None:
+    paddings, value = _paddings(root, scope, "constant"), given(root, 2)
+    if paddings is None or value is None:
         return None
-    paddings, nodes = _paddings(root, scope)
-    if paddings is None:
-        return None
-    return single("padv2", root, (given(root, 0), paddings, value), nodes=nodes)
+    return single("padv2", root, (given(root, 0), paddings, value))
 
 
-def _paddings(node: ir.Node, scope: Scope) -> tuple[Operand, tuple[ir.Node, ...]]:
-    """The pairs of a Pad and the nodes that rearrange them; None where they can't be said as such."""
-    if parameter(node, 1, "pads", scope) is None:
-        return _computed(node, scope)
+def _paddings(node: ir.Node, scope: Scope, mode: str) -> Operand:
+    """The pairs of a Pad of a mode; None where they can't be said as such."""
+    if text(node, "mode", "constant") != mode:
+        return None
+    if node.domain == "w2e":
+        return given(node, 1)
     pairs = unpadded(node, scope)
-    return None if pairs is None else int32("paddings", pairs), ()
+    return None if pairs is None else int32("paddings", pairs)
 
 
 def unpadded(node: ir.Node, scope: Scope) -> NDArray[np.int64] | None:
@@ -105,19 +122,10 @@ def unpadded(node: ir.Node, scope: Scope) -> NDArray[np.int64] | None:
     return None if (pairs < 0).any() or not fits_int32(numbers) else pairs
 
 
-def _computed(node: ir.Node, scope: Scope) -> tuple[Operand, tuple[ir.Node, ...]]:
-    flat = inside(node, 1, scope, "Reshape")
-    turned = None if flat is None else inside(flat, 0, scope, "Transpose")
-    if flat is None or turned is None or given(node, 3) is not None:
-        return None, ()
-    return scope.as_int32(given(turned, 0), "paddings"), (turned, flat)
-
-
 def _mirror(operation: Operation, builder: Builder) -> None:
     x, paddings = operation.inputs
     if operation.text("mode", "REFLECT") == "REFLECT":
-        inputs = [builder.value(x), pads(paddings, builder)]
-        builder.node("Pad", inputs, {"mode": "reflect"}, outputs=operation.outputs)
+        _around(builder, operation, "reflect", None)
         return
     value = builder.value(x)
     numbers = builder.numbers(paddings, "paddings")
@@ -142,13 +150,10 @@ def mirrored(extent: int, pair: tuple[int, int]) -> NDArray[np.int64]:
 def _match_mirror(root: ir.Node, scope: Scope) -> Operation | None:
     if root.op_type == "Gather":
         return _match_symmetric(root, scope)
-    if text(root, "mode", "constant") != "reflect":
-        return None
-    paddings, nodes = _paddings(root, scope)
+    paddings = _paddings(root, scope, "reflect")
     if paddings is None:
         return None
-    inputs = (given(root, 0), paddings)
-    return single("mirror_pad", root, inputs, {"mode": "REFLECT"}, nodes)
+    return single("mirror_pad", root, (given(root, 0), paddings), {"mode": "REFLECT"})
 
 
 def _match_symmetric(root: ir.Node, scope: Scope) -> Operation | None:
@@ -202,7 +207,12 @@ def _start(numbers: list[int], extent: int) -> int | None:
 
 
 KINDS = (
-    Kind(name="pad", build=_pad, roots=("Pad",), match=_match_pad),
-    Kind(name="padv2", build=_pad, roots=("Pad",), match=_match_pad_with),
-    Kind(name="mirror_pad", build=_mirror, roots=("Pad", "Gather"), match=_match_mirror),
+    Kind(name="pad", build=_pad, roots=("Pad", f"w2e::{PADDED}"), match=_match_pad),
+    Kind(name="padv2", build=_pad, roots=("Pad", f"w2e::{FILLED}"), match=_match_pad_with),
+    Kind(
+        name="mirror_pad",
+        build=_mirror,
+        roots=("Pad", f"w2e::{PADDED}", "Gather"),
+        match=_match_mirror,
+    ),
 )

@@ -16,7 +16,6 @@ from w2e_bridge.kernels.reading import (
     INT32_MAX,
     INT64_MAX,
     extents,
-    inside,
     int32,
     integers,
     number,
@@ -24,10 +23,10 @@ from w2e_bridge.kernels.reading import (
     positive,
     rank_of,
 )
-from w2e_bridge.kernels.scope import Scope, attribute
+from w2e_bridge.kernels.scope import Scope
 from w2e_bridge.kernels.shape import single
 
-UPDATE = "DynamicUpdateSlice"
+PART, UPDATE, REVERSE = "SliceOf", "DynamicUpdateSlice", "ReverseSequence"
 
 
 def _slice(operation: Operation, builder: Builder) -> None:
@@ -35,39 +34,39 @@ def _slice(operation: Operation, builder: Builder) -> None:
     value = builder.value(x)
     starts, extent = builder.array(begin), builder.array(size)
     if starts is None or extent is None:
-        bounds = _computed(operation, builder)
-    else:
-        first = [int(n) for n in starts.reshape(-1)]
-        sizes = [int(n) for n in extent.reshape(-1)]
-        ends = [INT64_MAX if n == -1 else s + n for s, n in zip(first, sizes, strict=True)]
-        bounds = [builder.integers("starts", first), builder.integers("ends", ends)]
-    count = rank_of(begin)
-    length = None if count is None else extents(begin)
-    rank = rank_of(value) if length is None or length[0] is None else length[0]
-    if rank is None:
-        raise UnsupportedError("a slice of a value of unknown rank")
-    axes = builder.integers("axes", list(range(rank)))
-    builder.node("Slice", [value, *bounds, axes], outputs=operation.outputs)
+        inputs = [value, builder.value(begin), builder.value(size)]
+        builder.call(slice_of(), inputs, outputs=operation.outputs)
+        return
+    first = [int(n) for n in starts.reshape(-1)]
+    sizes = [int(n) for n in extent.reshape(-1)]
+    ends = [INT64_MAX if n == -1 else s + n for s, n in zip(first, sizes, strict=True)]
+    numbers = {"starts": first, "ends": ends, "axes": list(range(len(first)))}
+    bounds = [builder.integers(name, column) for name, column in numbers.items()]
+    builder.node("Slice", [value, *bounds], outputs=operation.outputs)
 
 
-def _computed(operation: Operation, builder: Builder) -> list[ir.Value]:
-    """Starts and ends from values; a size of -1 reaches to the end."""
-    starts = builder.as_int64(operation.inputs[1], "starts")
-    size = builder.as_int64(operation.inputs[2], "size")
-    rest = builder.node("Equal", [size, builder.integers("rest", -1)])
-    reached = builder.node("Add", [starts, size])
-    ends = builder.node("Where", [rest, builder.integers("end", INT64_MAX), reached])
-    return [starts, ends]
+def slice_of() -> ir.Function:
+    """`SliceOf(x, begin, size) -> y`: `size` elements of each axis from `begin` on, all the rest if -1.
+
+    The bounds are int32 or int64, and computed; constant ones are a Slice.
+    """
+    body = Body()
+    x, begin, size = (ir.Value(name=name) for name in ("x", "begin", "size"))
+    wide = [ir.AttrInt64("to", int(ir.DataType.INT64))]
+    starts, count = (body.add("Cast", [v], f"{v.name}_wide", wide) for v in (begin, size))
+    rest = body.add("Equal", [count, body.integer(-1, "minus_one")], "rest")
+    reached = body.add("Add", [starts, count], "reached")
+    ends = body.add("Where", [rest, body.integer(INT64_MAX, "end"), reached], "ends")
+    y = body.add("Slice", [x, starts, ends], "y")
+    return body.finish(PART, [x, begin, size], y)
 
 
 def _match_slice(root: ir.Node, scope: Scope) -> Operation | None:
-    if given(root, 4) is not None:
-        return None
+    if root.op_type == PART:
+        return single("slice", root, tuple(root.inputs))
     x = given(root, 0)
     rows, shape = sliced(root, scope), extents(x)
-    if rows is None:
-        return _match_computed(root, scope)
-    if shape is None:
+    if rows is None or shape is None or given(root, 4) is not None:
         return None
     begin, size = [0] * len(shape), [-1 if n is None else n for n in shape]
     for axis, (start, end, _) in rows.items():
@@ -87,19 +86,6 @@ def _part(start: int, end: int, extent: int | None) -> tuple[int, int] | None:
     if start < 0 or end < start:
         return None
     return start, -1 if end >= INT32_MAX else end - start
-
-
-def _match_computed(root: ir.Node, scope: Scope) -> Operation | None:
-    """Read what `_computed` writes."""
-    where = inside(root, 2, scope, "Where")
-    added = None if where is None else inside(where, 2, scope, "Add")
-    equal = None if where is None else inside(where, 0, scope, "Equal")
-    if where is None or added is None or equal is None or given(added, 0) is not given(root, 1):
-        return None
-    if scope.number(given(equal, 1)) != -1 or given(equal, 0) is not given(added, 1):
-        return None
-    begin, size = scope.as_int32(given(root, 1), "begin"), scope.as_int32(given(added, 1), "size")
-    return single("slice", root, (given(root, 0), begin, size), nodes=(equal, added, where))
 
 
 def _split(operation: Operation, builder: Builder) -> None:
@@ -224,12 +210,27 @@ def _reverse_sequence(operation: Operation, builder: Builder) -> None:
         return
     if rank is None:
         raise UnsupportedError("reverse_sequence of a value of unknown rank")
-    perm = _to_front(rank, positive(batch, rank), positive(time, rank))
-    turned = builder.node("Transpose", [x], {"perm": perm})
-    attributes = {"time_axis": 1, "batch_axis": 0}
-    made = builder.node("ReverseSequence", [turned, lengths], attributes)
-    back = [int(n) for n in np.argsort(perm)]
-    builder.node("Transpose", [made], {"perm": back}, outputs=operation.outputs)
+    turn = _to_front(rank, positive(batch, rank), positive(time, rank))
+    back = [int(n) for n in np.argsort(turn)]
+    said = {"seq_dim": time, "batch_dim": batch, "turn": turn, "back": back}
+    builder.call(reverse_sequence(), [x, lengths], said, outputs=operation.outputs)
+
+
+def reverse_sequence() -> ir.Function:
+    """`ReverseSequence(x, lengths; seq_dim, batch_dim, turn, back) -> y`.
+
+    The standard operator takes the two leading axes: `turn` moves the batch and the sequence there, `back`
+    is its inverse.
+    """
+    body, x, lengths = Body(), ir.Value(name="x"), ir.Value(name="lengths")
+    perms = {name: [ir.RefAttr("perm", name, ir.AttributeType.INTS)] for name in ("turn", "back")}
+    turned = body.add("Transpose", [x], "turned", perms["turn"])
+    axes = [ir.AttrInt64("time_axis", 1), ir.AttrInt64("batch_axis", 0)]
+    made = body.add("ReverseSequence", [turned, lengths], "made", axes)
+    y = body.add("Transpose", [made], "y", perms["back"])
+    attributes = [ir.Attr(name, ir.AttributeType.INT, None) for name in ("seq_dim", "batch_dim")]
+    attributes += [ir.Attr(name, ir.AttributeType.INTS, None) for name in perms]
+    return body.finish(REVERSE, [x, lengths], y, attributes)
 
 
 def _to_front(rank: int, *axes: int) -> list[int]:
@@ -237,22 +238,12 @@ def _to_front(rank: int, *axes: int) -> list[int]:
 
 
 def _match_reverse_sequence(root: ir.Node, scope: Scope) -> Operation | None:
-    node, nodes = root, tuple[ir.Node, ...]()
-    dims = number(root, "batch_axis", 1), number(root, "time_axis", 0)
-    x = given(root, 0)
-    if root.op_type == "Transpose":
-        found = inside(root, 0, scope, "ReverseSequence")
-        turned = None if found is None else inside(found, 0, scope, "Transpose")
-        perm = None if turned is None else attribute(turned, "perm")
-        if found is None or turned is None or not isinstance(perm, tuple):
-            return None
-        if attribute(root, "perm") != tuple(int(n) for n in np.argsort(perm)):
-            return None
-        dims = perm[number(found, "batch_axis", 1)], perm[number(found, "time_axis", 0)]
-        node, x, nodes = found, given(turned, 0), (turned, found)
-    lengths = scope.as_int32(given(node, 1), "lengths")
-    attributes = {"batch_dim": dims[0], "seq_dim": dims[1]}
-    return single("reverse_sequence", root, (x, lengths), attributes, nodes)
+    own = root.domain == "w2e"
+    names = ("batch_dim", "seq_dim") if own else ("batch_axis", "time_axis")
+    batch, time = (number(root, name, default) for name, default in zip(names, (1, 0), strict=True))
+    lengths = scope.as_int32(given(root, 1), "lengths")
+    attributes = {"batch_dim": batch, "seq_dim": time}
+    return single("reverse_sequence", root, (given(root, 0), lengths), attributes)
 
 
 def _update(operation: Operation, builder: Builder) -> None:
@@ -289,14 +280,14 @@ def _match_update(root: ir.Node, scope: Scope) -> Operation | None:
 
 
 KINDS = (
-    Kind(name="slice", build=_slice, roots=("Slice",), match=_match_slice),
+    Kind(name="slice", build=_slice, roots=("Slice", f"w2e::{PART}"), match=_match_slice),
     Kind(name="split", build=_split, roots=("Split",), match=_match_split),
     Kind(name="split_v", build=_split_v, roots=("Split",), match=_match_split_v),
     Kind(name="unpack", build=_unpack, roots=("Squeeze",), match=_match_unpack),
     Kind(
         name="reverse_sequence",
         build=_reverse_sequence,
-        roots=("ReverseSequence", "Transpose"),
+        roots=("ReverseSequence", f"w2e::{REVERSE}"),
         match=_match_reverse_sequence,
     ),
     Kind(

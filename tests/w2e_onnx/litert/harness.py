@@ -192,7 +192,7 @@ def lowered(model: Model, *, reference: bool = False) -> tuple[bytes, Emitter]:
     for function in emitter.functions.values():
         work.functions[function.identifier()] = function
     store(work.graph, dict(model.tensors))
-    domains = {node.domain for node in work.graph} | {""}
+    domains = {node.domain for node in work.graph.all_nodes()} | {""}
     domains |= {node.domain for function in work.functions.values() for node in function}
     work.graph.opset_imports.clear()
     work.graph.opset_imports.update(

@@ -73,7 +73,9 @@ def rewrite(emitter: Emitter, step: Operation | ir.Node) -> bool:
         Whether it was.
     """
     if isinstance(step, Operation):
-        return False
+        # Between values that are quantized alike, a body hands codes on.
+        handed = step.kind == "quantize" and isinstance(emitter, BodyEmitter)
+        return handed and _hand_on(emitter, step.nodes[0])
     if bodies_of(step):
         _rewrite_control(emitter, step)
         return True
@@ -85,7 +87,7 @@ def rewrite(emitter: Emitter, step: Operation | ir.Node) -> bool:
 def _hand_on(emitter: Emitter, node: ir.Node) -> bool:
     """An Identity of a quantized value is one of its codes."""
     value, output = node.inputs[0], node.outputs[0]
-    if value is None or not alike(emitter.scope.values, value, output):
+    if value is None or not alike(emitter.scope, value, output):
         return False
     if emitter.scope.tensor(value) is not None:
         return False

@@ -17,16 +17,23 @@ from w2e_bridge.numerics.fixed_point import quantize_multiplier
 from w2e_onnx.lowering.litert import accumulator as sums
 from w2e_onnx.lowering.litert import fixed_point
 from w2e_onnx.lowering.litert.call import MICROSOFT, Call, Slot
-from w2e_onnx.lowering.litert.hybrid import NARROW_WEIGHTS, hybrid, is_hybrid
+from w2e_onnx.lowering.litert.hybrid import (
+    NARROW_WEIGHTS,
+    activated,
+    even_codes,
+    hybrid,
+    is_hybrid,
+    is_single,
+)
 from w2e_onnx.lowering.litert.rules import NotHere, Rule
 from w2e_onnx.lowering.litert.scaling import check, clipped, finished, multipliers
 
 
 def fully_connected(call: Call) -> Sequence[ir.Value]:
     """The rule of FULLY_CONNECTED."""
-    if is_hybrid(call):
-        return hybrid(call)
     x, weights, bias = call.operand(0), call.operand(1), call.optional(2)
+    if is_hybrid(call):
+        return [_single(call, x, weights, bias)] if is_single(call, x, weights) else hybrid(call)
     check(call, (x, weights, bias), axis=0, symmetric=False)
     if weights.type not in ("int8", "uint8", "int4", "int2"):
         raise NotHere(f"weights of {weights.type}")
@@ -38,6 +45,17 @@ def fully_connected(call: Call) -> Sequence[ir.Value]:
     else:
         made = _scaled(call, _product(call, rows, x, weights, bias), x, weights, bias)
     return [restored(call, made, x)]
+
+
+def _single(call: Call, x: Slot, weights: Slot, bias: Slot | None) -> ir.Value:
+    """One row of floats rounded at run time, multiplied as codes."""
+    assert x.value is not None
+    made = even_codes(call, flattened(call, x, weights))
+    codes, zero = _turned(call, weights, one=False)
+    inputs = [made.codes, codes, made.scale, weights.scale, made.zero, zero]
+    inputs.append(None if bias is None else bias.value)
+    product = call.add("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
+    return activated(call, restored(call, product, x))
 
 
 def delegated(x: Slot, weights: Slot, bias: Slot | None) -> bool:
