@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from w2e_bridge.errors import (
     BridgeError,
@@ -24,19 +24,16 @@ from w2e_bridge.fidelity.report import Report, Written, to_json, totals
 from w2e_bridge.formats.lint import Finding
 from w2e_bridge.formats.lint import target as lint_target
 from w2e_bridge.formats.options import assign, guess, resolve
-from w2e_bridge.formats.output import Output
+from w2e_bridge.formats.output import Held, Output, Part
 from w2e_bridge.formats.registry import load, named, sniff
 from w2e_bridge.formats.sink import Destination, destination, staging
 from w2e_bridge.formats.spec import Format, OptionValue, Request
 from w2e_bridge.ir.model import Model
 from w2e_bridge.ir.tensor import Tensor
-from w2e_bridge.loss import Budget, Grade, Ignored, TensorLoss
+from w2e_bridge.loss import Budget, Grade, Ignored
 from w2e_bridge.negotiation.decision import Decisions
 from w2e_bridge.negotiation.profile import Profile
 from w2e_bridge.stream.pipeline import Progress, write
-
-if TYPE_CHECKING:
-    from w2e_bridge.passes.base import PassResult
 
 AnyPath = str | PathLike[str]
 FIDELITIES = {grade.label: grade for grade in (Grade.EXACT, Grade.ROUNDING, Grade.REQUANTIZED)}
@@ -190,20 +187,26 @@ class _Plan:
         """What is known before anything is written; something of every tensor of the source."""
         output, model = self.output, self.model
         remarks = tuple(Ignored(name=r.name, reason=r.reason) for r in model.remarks)
-        said = {row.name for row in (*output.ignored, *remarks)} | self.decisions.keys()
-        unused = tuple(
-            Ignored(name=name, reason="the graph does not use it")
-            for name in model.tensors
-            if name not in said
-        )
-        decided = [(d, t) for n, t in model.tensors.items() if (d := self.decisions.get(n))]
+        networks = [(model, Part(name="", held=self.decisions, ignored=remarks))]
+        networks += [(model.components[part.name], part) for part in output.parts]
+        ignored = [*output.ignored]
+        for network, part in networks:
+            ignored += [*part.ignored, *_unused(network, part, {row.name for row in ignored})]
+        ignored += _left(model, output, self.target)
+        decided = [
+            (held, tensor)
+            for network, part in networks
+            for name, tensor in network.tensors.items()
+            if (held := part.held.get(name))
+        ]
+        rows = (*(held.loss for held, _ in decided), *output.constants)
         return Report(
             source="",
             target="",
             profile=self.request.profile,
-            tensors=tuple(decision.loss for decision, _ in decided),
+            tensors=tuple(dict.fromkeys(rows)),  # networks may share a tensor
             values=output.values,
-            ignored=tuple(dict.fromkeys((*output.ignored, *remarks, *unused))),
+            ignored=tuple(dict.fromkeys(ignored)),
             hints=output.hints,
             conditions=output.conditions,
             summary=output.summary,
@@ -212,40 +215,40 @@ class _Plan:
         )
 
 
+def _unused(model: Model, part: Part, said: set[str]) -> Iterator[Ignored]:
+    """Tensors of a network of which nothing else is said."""
+    known = said | {row.name for row in part.ignored} | part.held.keys()
+    for name in model.tensors:
+        if name not in known:
+            yield Ignored(name=name, reason="the graph does not use it")
+
+
+def _left(model: Model, output: Output, target: Format) -> Iterator[Ignored]:
+    """Further networks that the target has no place for."""
+    held = {part.name for part in output.parts}
+    for name in model.components:
+        if name not in held:
+            yield Ignored(name=name, reason=f"a further network, left out of {target.title}")
+
+
 def _plan(model: Model, target: Format, profile: Profile, request: Request) -> _Plan:
-    from w2e_bridge.negotiation.negotiate import negotiate
+    from w2e_bridge.passes.components import decide
 
     assert target.lower is not None
-    passed = _prepared(model, profile, request)
-    prepared = passed.model
-    decisions = _told(negotiate(prepared, profile, request), passed.losses)
-    output = load(target, target.lower)(prepared, decisions, request)
+    if target.prepare is not None:
+        model = load(target, target.prepare)(model, request)
+    decided = decide(model, profile, request)
+    output = load(target, target.lower)(decided.model, decided.decisions, request)
     # What the passes left behind is told too; the tensors that they made are not the source's.
-    told = replace(model, remarks=prepared.remarks)
+    told = replace(model, remarks=decided.model.remarks)
     return _Plan(
         model=told,
-        prepared=prepared,
+        prepared=decided.model,
         target=target,
         request=request,
-        decisions=decisions,
+        decisions=decided.decisions,
         output=output,
     )
-
-
-def _told(decisions: Decisions, losses: tuple[TensorLoss, ...]) -> Decisions:
-    """The decisions, with what passes did to tensors before where that is the greater loss."""
-    told = dict(decisions)
-    for loss in losses:
-        decision = told.get(loss.name)
-        if decision is not None and loss.grade > decision.loss.grade:
-            told[loss.name] = replace(decision, loss=replace(loss, encoding=decision.loss.encoding))
-    return told
-
-
-def _prepared(model: Model, profile: Profile, request: Request) -> PassResult:
-    from w2e_bridge.passes.pipelines import prepare
-
-    return prepare(model, profile, request)
 
 
 def _write(plan: _Plan, place: Destination, report: Report, progress: Progress | None) -> Report:
@@ -258,11 +261,12 @@ def _write(plan: _Plan, place: Destination, report: Report, progress: Progress |
         place.check([path.name for path in folder.iterdir()], source)
         text = to_json(report.document()) + "\n"
         (folder / place.report).write_text(text, encoding="utf-8", newline="\n")
-        audit = None if report.audit == "none" else _audit(plan, folder / names[0], report.audit)
+        off = report.audit == "none"
+        audits = [] if off else _audits(plan, folder / names[0], report.audit)
         # A tensor is read back as soon as it is written: the disk is the slower one of the two.
-        check = None if audit is None else audit.check
+        check = audits[0].check if audits else None
         write(plan.output, folder, name=place.name, progress=progress, written=check)
-        if audit is not None:
+        for audit in audits:
             audit.finish()
         sizes = {
             path.relative_to(folder).as_posix(): path.stat().st_size
@@ -273,18 +277,38 @@ def _write(plan: _Plan, place: Destination, report: Report, progress: Progress |
     return replace(report, files=tuple(Written(name=n, nbytes=sizes[n]) for n in order))
 
 
-def _audit(plan: _Plan, path: Path, extent: str) -> Audit:
-    def read_back() -> Mapping[str, Tensor]:
+def _audits(plan: _Plan, path: Path, extent: str) -> list[Audit]:
+    """What reads the output back: of the model itself first, then of each further network."""
+
+    @cache
+    def read_back() -> Model:
         try:
-            return _lift(path, plan.target, resolve(plan.target, "lift", {})).tensors
+            return _lift(path, plan.target, resolve(plan.target, "lift", {}))
         except BridgeError as error:
             what = str(error).replace(str(path), path.name)
             raise DefectError(
                 f"internal defect, please report: can't be read back: {what}"
             ) from error
 
+    def component(name: str) -> Mapping[str, Tensor]:
+        part = read_back().components.get(name)
+        return {} if part is None else part.tensors
+
+    full = extent == "full"
     mine = {name: d for name, d in plan.decisions.items() if name in plan.model.tensors}
-    return Audit(plan.prepared.tensors, mine, read_back, full=extent == "full")
+    main = Audit(plan.prepared.tensors, mine, lambda: read_back().tensors, full=full)
+    further = [
+        # What passes made of a further network's tensors is in its decisions alone.
+        Audit({}, _kept(part, plan.model), partial(component, part.name), full=full)
+        for part in plan.output.parts
+    ]
+    return [main, *further]
+
+
+def _kept(part: Part, model: Model) -> Mapping[str, Held]:
+    """What is held of a component, as far as its source has it too."""
+    known = model.components[part.name].tensors
+    return {name: held for name, held in part.held.items() if name in known}
 
 
 def _lift(path: Path, spec: Format, options: Mapping[str, OptionValue]) -> Model:

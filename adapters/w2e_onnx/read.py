@@ -16,7 +16,7 @@ from w2e_bridge.graph.serialize import in_order, open_model, settle
 from w2e_bridge.graph.weights import DTYPE_NAMES
 from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.model import MetadataValue, Model, Origin, Remark
-from w2e_onnx import recognise_operators
+from w2e_onnx import recognise_operators, siblings
 from w2e_onnx.folder import model_file
 from w2e_onnx.lowering.functions import DOMAIN, MICROSOFT
 from w2e_onnx.lowering.litert.call import DOMAIN as LITERT
@@ -45,6 +45,17 @@ def lift(path: Path, options: Mapping[str, OptionValue]) -> Model:
     """
     del options
     file = model_file(path)
+    model = _network(file, path)
+    named = siblings.names_of(model.metadata.get(siblings.KEY))
+    places = {name: file.parent / other for name, other in named.items()}
+    found = {name: _network(at, at) for name, at in places.items() if at.is_file()}
+    lost = [Remark(name=n, reason=f"'{named[n]}' is not there") for n in named if n not in found]
+    metadata = {key: value for key, value in model.metadata.items() if key != siblings.KEY}
+    return replace(model, components=found, metadata=metadata, remarks=(*model.remarks, *lost))
+
+
+def _network(file: Path, path: Path) -> Model:
+    """The network of one file."""
     opened = open_model(file)
     notes = manifest(opened.model.metadata_props.get(KEY))
     editor = Editor(model=opened.model, tensors=opened.tensors)

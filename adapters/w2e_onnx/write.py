@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -13,13 +14,14 @@ from w2e_bridge.graph.data import DataFile
 from w2e_bridge.graph.rewriting import drop_unused
 from w2e_bridge.ir.model import Model
 from w2e_bridge.negotiation.decision import Decisions
-from w2e_onnx import genai, integer
+from w2e_bridge.passes.components import components
+from w2e_onnx import genai, integer, siblings
 from w2e_onnx.lowering import quantized
 from w2e_onnx.lowering.attention import fuse_attention, pack_queries
 from w2e_onnx.lowering.functions import MICROSOFT, function
 from w2e_onnx.lowering.normalization import fuse_normalization
 from w2e_onnx.lowering.weights import Weights, emit
-from w2e_onnx.profiles import ORT_CPU, PORTABLE
+from w2e_onnx.profiles import ORT_CPU, PORTABLE, profiles
 
 INTEGER_NUMERICS = ("litert", "litert-reference")
 """Models of integer kernels, whose rounding is theirs."""
@@ -39,13 +41,27 @@ ELSEWHERE = ("tokenizer.", "gguf.types")
 
 
 def lower(model: Model, decisions: Decisions, request: Request) -> Output:
-    """Plan `{stem}.onnx`, its data file and what a language model needs beside it.
+    """Plan `{stem}.onnx`, a file of its own for each further network, and what belongs to them.
 
     Args:
         model: with a graph.
         decisions: how each tensor is held.
-        request: options `activations`: "int8" or "float".
+        request: options `activations`: "int8" or "float"; `match`.
     """
+    further = tuple(components(model, profiles()[request.profile], request))
+    if not further:
+        return network(model, decisions, request)
+    names = siblings.file_names([part.name for part in further], request.stem)
+    named = replace(model, metadata={**model.metadata, siblings.KEY: siblings.text_of(names)})
+    outputs = {
+        part.name: network(part.model, part.decisions, replace(request, stem=names[part.name][:-5]))
+        for part in further
+    }
+    return siblings.joined(network(named, decisions, request), outputs, names, further)
+
+
+def network(model: Model, decisions: Decisions, request: Request) -> Output:
+    """Plan `{stem}.onnx`, its data file and what a language model needs beside it."""
     assert model.graph is not None
     plain = model.numerics in INTEGER_NUMERICS and request.options.get("match") == "none"
     if request.profile == PORTABLE.name or model.numerics == "ort" or plain:

@@ -18,6 +18,7 @@ from w2e_bridge.ir.model import Model
 from w2e_bridge.ir.tensor import Tensor
 from w2e_bridge.loss import Grade, Ignored, TensorLoss
 from w2e_bridge.negotiation.decision import Decisions
+from w2e_bridge.passes.components import components
 from w2e_bridge.protocol import jcs
 from w2e_bridge.protocol.components import component_record
 from w2e_bridge.protocol.encodings import Tables, encoding_record
@@ -32,6 +33,7 @@ from w2e_safetensors.header import Entry, header_bytes
 from w2e_safetensors.names import GRAPH, KEY, MAIN, NATIVE, PAD, TABLE, TEXT, Names, prefix_of
 from w2e_safetensors.native import layout_record
 from w2e_safetensors.parts import parts_of
+from w2e_safetensors.profiles import CANONICAL
 from w2e_safetensors.rows import Rows
 
 ALIGNMENT = 64
@@ -48,10 +50,10 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
         decisions: the model's own tensors.
         request: no options.
     """
-    del request
     tables, plan = Tables(), _Plan()
+    further = tuple(components(model, CANONICAL, request))
     parts = [_Component(MAIN, model, decisions, tables)]
-    parts += [_Component(name, one, {}, tables) for name, one in model.components.items()]
+    parts += [_Component(one.name, one.model, one.decisions, tables) for one in further]
     records = {part.name: plan.small_parts(part.name, part.model, part.record) for part in parts}
     for key, array in tables.arrays():
         kind = "F32" if array.dtype.kind == "f" else "I8"
@@ -61,6 +63,7 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
         records[part.name] = msgspec.structs.replace(records[part.name], tensors=tensors)
     return Output(
         files=(plan.file(Manifest(w2e=VERSION, components=records)),),
+        parts=tuple(one.part for one in further),
         values=tuple(row for part in parts for row in part.values()),
         ignored=tuple(row for part in parts for row in part.ignored()),
         summary="codes, scales and offsets of all tensors kept as they are",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from w2e_bridge.formats.spec import Format
+from w2e_bridge.formats.spec import Format, Option
 
 CALIBRATION_CACHE = Format(
     name="calibration_cache",
@@ -40,7 +40,14 @@ TENSORRT = Format(
     title="TensorRT (Q/DQ bundle)",
     suffixes=(".onnx",),
     lower="w2e_tensorrt.write:lower",
+    prepare="w2e_tensorrt.apply_cache:prepare",
     profiles="w2e_tensorrt.profiles:bundles",
+    options=(
+        Option(
+            name="calibration-cache",
+            help="Quantize the activations with the scales of this calibration cache.",
+        ),
+    ),
     lints=(("tensorrt", "w2e_tensorrt.lint:lint"),),
     docs="https://docs.nvidia.com/deeplearning/tensorrt/",
 )

@@ -15,7 +15,10 @@ INT8 = Integer(bits=8, signed=True)
 
 
 def _codes(name: str, roles: frozenset[Role], blocks: tuple[int, ...]) -> Form:
-    return Form(name=name, roles=roles, codes=INT8, blocks=blocks, positive=True, requantize=True)
+    return Form(
+        name=name, roles=roles, codes=INT8, blocks=blocks,
+        positive=True, requantize=True, complete=not blocks,
+    )  # fmt: skip
 
 
 QUANTIZED: tuple[Form, ...] = (
@@ -39,6 +42,7 @@ EXPLICIT = Profile(
     forms=(*QUANTIZED, *PLAIN_FORMS),
     opset=21,
     layout="NCHW",
+    built="parts",
 )
 
 

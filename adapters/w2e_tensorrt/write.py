@@ -43,6 +43,7 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     """
     assert model.graph is not None
     work = model.graph.clone()
+    inline(work)
     drop_unused(work.graph)
     rectify(work, model.activations)
     interface = public_floats(work.graph, model.activations)
@@ -51,7 +52,8 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     used = {name for graph in work.graphs() for name, _ in weights_of(graph)}
     tensors = {name: decisions[name].tensor for name in used if name in decisions}
     editor = Editor(model=work, tensors=tensors)
-    opset = _opset(work, tensors)
+    placement.move(editor)
+    opset = _opset(work, editor.tensors)
     unfold(editor, placement.kept)
     data = store(work.graph, editor.tensors, f"{request.stem}.onnx.data")
     _finish(work, opset)
@@ -71,6 +73,17 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
         hints=build.effects,
         summary=_summary(decisions, len(placement.kept)),
     )
+
+
+def inline(work: ir.Model) -> None:
+    """Put the bodies of functions in the places of their calls: the engine's builder knows none by name."""
+    from onnx_ir.passes.common import InlinePass
+
+    if work.functions:
+        version = work.graph.opset_imports.get("", max(OPSETS))
+        for function in work.functions.values():
+            function.opset_imports[""] = version
+        InlinePass()(work)
 
 
 def _named(row: TensorLoss, interface: Interface) -> TensorLoss:

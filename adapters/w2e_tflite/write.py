@@ -13,10 +13,12 @@ from w2e_bridge.ir.model import Model
 from w2e_bridge.kernels.state import PREFIX, read_states
 from w2e_bridge.loss import Grade, Ignored, TensorLoss
 from w2e_bridge.negotiation.decision import Decisions
+from w2e_bridge.passes.components import components
 from w2e_tflite import metadata
 from w2e_tflite.builder import build
 from w2e_tflite.metadata import Signature, bytes_of
 from w2e_tflite.names import Names
+from w2e_tflite.profiles import TFLITE
 from w2e_tflite.record import Record, make
 from w2e_tflite.schema import VERSION
 from w2e_tflite.sparsity import pattern_of
@@ -40,10 +42,10 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
         UnsupportedError: operators or quantization that the format does not have.
     """
     store = Store()
-    parts = {"": (model, decisions), **_components(model, request)}
-    signatures: list[Record] = []
-    for key, (part, chosen) in parts.items():
-        signatures += _part(store, key, part, chosen)
+    further = [d for d in components(model, TFLITE, request) if d.model.graph is not None]
+    signatures = _part(store, "", model, decisions)
+    for part in further:
+        signatures += _part(store, part.name, part.model, part.decisions)
     root = make(
         "Model",
         {
@@ -58,24 +60,11 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     )
     return Output(
         files=(_file(store, root, model),),
-        values=_values(model),
+        parts=tuple(part.part for part in further),
+        values=tuple(row for one in (model, *(d.model for d in further)) for row in _values(one)),
         ignored=_ignored(model),
         summary=_summary(model),
     )
-
-
-def _components(model: Model, request: Request) -> dict[str, tuple[Model, Decisions]]:
-    """Further graphs of the file, prepared as the model itself was."""
-    from w2e_bridge.negotiation.negotiate import negotiate
-    from w2e_bridge.passes.pipelines import prepare
-    from w2e_tflite.profiles import TFLITE
-
-    found = {}
-    for name, part in model.components.items():
-        if part.graph is not None:
-            prepared = prepare(part, TFLITE, request).model
-            found[name] = (prepared, negotiate(prepared, TFLITE, request))
-    return found
 
 
 def _part(store: Store, key: str, model: Model, decisions: Decisions) -> list[Record]:

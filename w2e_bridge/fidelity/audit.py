@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from w2e_bridge.errors import DefectError
 from w2e_bridge.fidelity.metrics import Difference, same_bits, values
+from w2e_bridge.formats.output import Held
 from w2e_bridge.ir.tensor import CHUNK_ELEMENTS, Tensor
 from w2e_bridge.loss import Grade
-from w2e_bridge.negotiation.decision import Decision, Decisions
 
 _SAMPLE_ELEMENTS = 1 << 13
 _RANDOM_SPANS = 1
@@ -30,7 +30,7 @@ class Audit:
     def __init__(
         self,
         source: Mapping[str, Tensor],
-        decisions: Decisions,
+        decisions: Mapping[str, Held],
         lift: Callable[[], Mapping[str, Tensor]],
         *,
         full: bool,
@@ -80,7 +80,7 @@ class Audit:
             return self._written
 
 
-def _compare(decision: Decision, expected: Tensor, found: Tensor, *, full: bool) -> None:
+def _compare(decision: Held, expected: Tensor, found: Tensor, *, full: bool) -> None:
     for start, stop in expected.spans(CHUNK_ELEMENTS) if full else sample(expected):
         ours, theirs = values(expected, start, stop), values(found, start, stop)
         if same_bits(ours, theirs) == ours.size:
@@ -103,7 +103,7 @@ def sample(tensor: Tensor) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, tensor.rows)
 
 
-def _defect(decision: Decision, what: str) -> DefectError:
+def _defect(decision: Held, what: str) -> DefectError:
     row = decision.loss
     return DefectError(
         f"internal defect, please report: '{row.name}' ({row.source_encoding} to {row.encoding}) "

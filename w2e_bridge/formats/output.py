@@ -6,9 +6,10 @@ folder, fsync, rename), so that every format streams alike and none can leave ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,33 @@ class OutputFile:
     jobs: tuple[Job, ...] = ()
 
 
+class Held(Protocol):
+    """How a tensor is held: all that reports and audits need of a decision."""
+
+    @property
+    def tensor(self) -> Tensor:
+        """The tensor as it is written."""
+
+    @property
+    def loss(self) -> TensorLoss:
+        """Its row of the report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A further network that the files hold.
+
+    Attributes:
+        name: of the component.
+        held: how each of its tensors is held.
+        ignored: what of it has no place in this target.
+    """
+
+    name: str
+    held: Mapping[str, Held]
+    ignored: tuple[Ignored, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """All that a lowering writes.
@@ -76,6 +104,8 @@ class Output:
         files: the model's files, the first one is the file that a user opens.
         companions: small files written by a callback (tokenizer): each is given the folder and
             returns the names that it wrote.
+        parts: further networks of the model that the files hold too.
+        constants: what became of tensors of the source that are no tensors of the model.
         values: what became of each quantized activation of the source.
         ignored: what has no place in this target.
         conditions: what exactness depends on.
@@ -85,6 +115,8 @@ class Output:
 
     files: tuple[OutputFile, ...]
     companions: tuple[Callable[[Path], list[str]], ...] = ()
+    parts: tuple[Part, ...] = ()
+    constants: tuple[TensorLoss, ...] = ()
     values: tuple[TensorLoss, ...] = ()
     ignored: tuple[Ignored, ...] = ()
     conditions: tuple[str, ...] = ()

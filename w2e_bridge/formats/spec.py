@@ -43,6 +43,8 @@ class Format:
 
     - `lift(path: Path, options: Mapping[str, OptionValue]) -> Model`
     - `profiles() -> Mapping[str, Profile]`, the first is the default
+    - `prepare(model: Model, request: Request) -> Model`: what the target's options add to a model before
+      any pass looks at it; remarks of the result are told
     - `lower(model: Model, decisions: Decisions, request: Request) -> Output`
     - `accepts(path: Path) -> bool`: whether a folder is a model of this format
     - `encodings() -> Mapping[str, Encoding]`: how its files store weights, by the format's own names
@@ -53,7 +55,7 @@ class Format:
         title: for people: "GGUF (llama.cpp)".
         suffixes: file names end so; the first is the one written.
         magic: (offset, bytes) of which one must match; empty = decided by suffix.
-        lift, lower, profiles, accepts, encodings: see above; None where the format has none.
+        lift, prepare, lower, profiles, accepts, encodings: see above; None where the format has none.
         options: of lift and lower.
         lints: (name of what a model is checked for, "module:function").
         requires: importable modules that it needs beyond the core's, with what installs them.
@@ -66,6 +68,7 @@ class Format:
     magic: tuple[tuple[int, bytes], ...] = ()
     lift: str | None = None
     lower: str | None = None
+    prepare: str | None = None
     profiles: str | None = None
     accepts: str | None = None
     encodings: str | None = None

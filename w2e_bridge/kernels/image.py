@@ -24,6 +24,7 @@ from w2e_bridge.kernels.reading import (
 )
 from w2e_bridge.kernels.scope import Image, Scope, image
 from w2e_bridge.kernels.shape import single
+from w2e_bridge.kernels.vectors import entries_of
 from w2e_bridge.numerics.resizing import Sampling, nearest, nearest_of_onnx
 
 MODES = {
@@ -56,33 +57,24 @@ def _said(sampling: Sampling) -> dict[str, bool]:
 def _resize(operation: Operation, builder: Builder, attributes: Mapping[str, object]) -> None:
     x = builder.value(operation.inputs[0])
     first = builder.node("Transpose", [x], {"perm": TO_FIRST})
-    target = target_of(operation, builder, first)
-    made = builder.node("Resize", [first, None, *target], attributes)
+    sizes = sizes_of(operation, builder, first)
+    made = builder.node("Resize", [first, None, None, sizes], attributes)
     builder.node("Transpose", [made], {"perm": TO_LAST}, outputs=operation.outputs)
 
 
-def target_of(
-    operation: Operation, builder: Builder, image: ir.Value
-) -> tuple[ir.Value | None, ir.Value | None]:
-    """`scales` and `sizes` of a Resize of a channels-first image, of which one is there.
+def sizes_of(operation: Operation, builder: Builder, image: ir.Value) -> ir.Value:
+    """The input `sizes` of a Resize of a channels-first image.
 
     The attribute `axes` would spare what isn't known of the rest, but ONNX Runtime (1.32) moves a Transpose
     across a Resize as if there were none.
     """
     size, shape = builder.array(operation.inputs[1]), extents(operation.inputs[0])
-    if size is not None and shape is not None:
-        plane = [int(n) for n in size.reshape(-1)]
-        whole = [shape[0], shape[3], *plane]
-        known = [n for n in whole if n is not None]
-        if len(known) == len(whole):
-            return None, builder.integers("sizes", known)
-        scales = [scaling(shape[axis], n) for axis, n in zip(PLANE, plane, strict=True)]
-        real = [n for n in scales if n is not None]
-        if len(real) == len(scales):
-            return builder.reals("scales", [1.0, 1.0, *real]), None
+    rest = [] if shape is None else [n for n in (shape[0], shape[3]) if n is not None]
+    if size is not None and len(rest) == 2:
+        return builder.integers("sizes", [*rest, *(int(n) for n in size.reshape(-1))])
     wide = builder.as_int64(operation.inputs[1], "size")
     first = builder.node("Shape", [image], {"start": 0, "end": 2})
-    return None, builder.node("Concat", [first, wide], {"axis": 0})
+    return builder.node("Concat", [first, wide], {"axis": 0})
 
 
 def scaling(extent: int | None, size: int | None) -> float | None:
@@ -165,34 +157,29 @@ def _size(found: Image, scope: Scope) -> Operand:
         return _scaled(held, extents(found.x))
     numbers = integers(sizes, scope)
     if numbers is None:
-        return _joined(node, scope)
+        return _joined(found, scope)
     result = dict(zip(changed, numbers, strict=True))
     return int32("size", [result[2], result[3]]) if {2, 3} <= set(result) else None
 
 
-def _joined(node: ir.Node, scope: Scope) -> Operand:
+def _joined(found: Image, scope: Scope) -> Operand:
     """The plane's size of `sizes` that begin with the batch and the channels of the image."""
-    joined = inside(node, 3, scope, "Concat")
-    if joined is None or len(joined.inputs) != 2 or not _joiners(node, scope):
+    entries = entries_of(given(found.node, 3), scope)
+    if entries is None or len(entries) != 4:
         return None
-    return scope.as_int32(joined.inputs[1], "size")
-
-
-def _joiners(node: ir.Node, scope: Scope) -> tuple[ir.Node, ...]:
-    """The nodes that put such sizes together; none where they are others."""
-    joined = inside(node, 3, scope, "Concat")
-    rest = None if joined is None else inside(joined, 0, scope, "Shape", "Gather")
-    if joined is None or rest is None:
-        return ()
-    if rest.op_type == "Shape":
-        same = (number(rest, "start", 0), number(rest, "end", 4)) == (0, 2)
-        return (rest, joined) if same and rest.inputs[0] is node.inputs[0] else ()
-    # The same of the image before it is turned.
-    shape = inside(rest, 0, scope, "Shape")
-    x = scope.transposed(given(node, 0), TO_FIRST)
-    if shape is None or given(shape, 0) is not x or integers(given(rest, 1), scope) != [0, 3]:
-        return ()
-    return (shape, rest, joined)
+    shape = extents(found.x)
+    for entry, first, last in ((entries[0], 0, 0), (entries[1], 1, 3)):
+        own = (found.node.inputs[0], first), (found.x, last)
+        same = shape is not None and shape[last] is not None and entry == shape[last]
+        if not same and entry not in own:
+            return None
+    height, width = entries[2:]
+    if isinstance(height, int) and isinstance(width, int):
+        return int32("size", [height, width])
+    if isinstance(height, int) or isinstance(width, int) or height[0] is not width[0]:
+        return None
+    whole = extents(height[0]) == (2,) and (height[1], width[1]) == (0, 1)
+    return scope.as_int32(height[0], "size") if whole else None
 
 
 def _scaled(scales: dict[int, float] | None, shape: Extents | None) -> Operand:
@@ -228,7 +215,7 @@ def _match_bilinear(root: ir.Node, scope: Scope) -> Operation | None:
         root,
         inputs,
         _said(sampling),
-        (*_joiners(found.node, scope), *found.nodes[:-1]),
+        found.nodes[:-1],
     )
 
 
@@ -255,7 +242,7 @@ def _match_nearest(root: ir.Node, scope: Scope) -> Operation | None:
         root,
         inputs,
         _said(sampling),
-        (*_joiners(found.node, scope), *found.nodes[:-1]),
+        found.nodes[:-1],
     )
 
 

@@ -34,6 +34,7 @@ FAMILIES = (
     "slicing",
     "strided",
     "padding",
+    "gathering",
     "indices",
     "scatter",
     "image",

@@ -23,7 +23,7 @@ from w2e_bridge.negotiation.decision import Decision, Decisions
 from w2e_bridge.negotiation.profile import Form, Profile, Role, stored_bits
 from w2e_bridge.negotiation.requantize import Requantized, target_of
 from w2e_bridge.negotiation.rewrites import Step, Unreachable, path
-from w2e_bridge.negotiation.roles import roles_of
+from w2e_bridge.negotiation.roles import multiplied, roles_of
 
 EVERYWHERE = frozenset({Role.OTHER})
 """The roles of a tensor of a model without graph."""
@@ -62,9 +62,15 @@ def negotiate(model: Model, profile: Profile, request: Request) -> Decisions:
         return _best(encoding, _for(forms, used), columns)
 
     decisions: dict[str, Decision] = {}
+    unfinished = _unfinished(model, forms, request)
     for name, tensor in model.tensors.items():
         if name not in roles:
             continue
+        if name in unfinished:
+            made = _completed(tensor, _for(forms, roles[name]), channels=unfinished[name])
+            if made is not None:
+                decisions[name] = replace(made, roles=roles[name])
+                continue
         best = choose(tensor.encoding, roles[name], tensor.columns)
         if not isinstance(best, str) and not _holds(tensor, best):
             best = "a negative scale whose codes have no negative"
@@ -89,13 +95,43 @@ def _anew(
     """New codes, where the user accepts them, or accepts no floats either so that they are the lesser loss."""
     if not request.budget.accepts(Grade.REQUANTIZED) and request.budget.allow_float:
         return None
+    if tensor.encoding.plain:
+        return None
+    why = best if isinstance(best, str) else best.reason.removeprefix("stored as float32: ")
+    return _new_codes(tensor, forms, why)
+
+
+def _unfinished(model: Model, forms: tuple[Form, ...], request: Request) -> Mapping[str, bool]:
+    """Float weights that are to become codes, since the rest of the model is quantized; see `multiplied`."""
+    wanted = any(form.complete for form in forms) and request.budget.accepts(Grade.REQUANTIZED)
+    if not wanted or model.graph is None:
+        return {}
+    if not model.activations and not any(t.encoding.quantized for t in model.tensors.values()):
+        return {}
+    return {
+        name: channels
+        for name, channels in multiplied(model.graph).items()
+        if (tensor := model.tensors.get(name)) is not None
+        and tensor.encoding == FLOAT32
+        and tensor.dtype == "float32"
+    }
+
+
+def _completed(tensor: Tensor, forms: list[Form], *, channels: bool) -> Decision | None:
+    """New codes of a float weight of a quantized model: a scale for each output, or one for all."""
+    fitting = [form for form in forms if form.complete]
+    if not channels:
+        fitting = [replace(form, per_tensor=True) for form in fitting]
+    return _new_codes(tensor, fitting, "a float weight of a quantized model")
+
+
+def _new_codes(tensor: Tensor, forms: list[Form], why: str) -> Decision | None:
     for form in forms:
         encoding = target_of(form, tensor.columns, len(tensor.shape))
-        if encoding is None or tensor.encoding.plain:
+        if encoding is None:
             continue
         made = Requantized(tensor=tensor, encoding=encoding)
         error = made.error()
-        why = best if isinstance(best, str) else best.reason.removeprefix("stored as float32: ")
         row = TensorLoss(
             name=tensor.name,
             source_encoding=tensor.label,

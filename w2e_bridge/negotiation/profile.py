@@ -65,6 +65,8 @@ class Form:
         requantize: whether new codes may be made for it, where no exact way leads to it and the user
             accepts that: symmetric, in its blocks or one scale for each index of the first axis.
         per_tensor: one scale for a whole tensor.
+        complete: whether float weights of products and convolutions become codes of it where the rest of
+            the model is quantized and the user accepts new codes.
         numerics: for models whose rounding is one of these only, and then such forms only; empty = any.
     """
 
@@ -84,6 +86,7 @@ class Form:
     positive: bool = False
     requantize: bool = False
     per_tensor: bool = False
+    complete: bool = False
     numerics: frozenset[str] = frozenset()
 
     @property
@@ -104,6 +107,8 @@ class Profile:
         opset: of the ONNX standard domain, where the target is ONNX.
         layout: which passes bring images into the target's layout: "NCHW", "NHWC", or "" where the model
             stays as it comes.
+        built: which passes a model gets whose graph is made from its architecture, or "" where none but that
+            are needed.
         channels_last: numerics whose integer kernels the target computes on channels-last values.
         options: defaults of the target's options under this profile.
     """
@@ -114,6 +119,7 @@ class Profile:
     needs_graph: bool = True
     opset: int = 23
     layout: str = ""
+    built: str = ""
     channels_last: frozenset[str] = frozenset()
     options: Mapping[str, str] = field(default_factory=dict)
 

@@ -24,6 +24,38 @@ def roles_of(model: ir.Model) -> dict[str, frozenset[Role]]:
     }
 
 
+def multiplied(model: ir.Model) -> dict[str, bool]:
+    """Weights that are nothing but the second operand of products and convolutions.
+
+    Returns:
+        By tensor name, whether each index of the first axis is an output of its own everywhere.
+    """
+    from w2e_bridge.graph.weights import weights_of
+
+    found = {}
+    for name, value in weights_of(model.graph):
+        places = [_outputs_first(node, index) for node, index in value.uses()]
+        if places and None not in places:
+            found[name] = all(places)
+    return found
+
+
+def _outputs_first(node: ir.Node, index: int) -> bool | None:
+    """Whether a weight's first axis is that of the outputs, None where it is no weight."""
+    match node.op_type, index:
+        case "Transpose", 0 if _matrix_transpose(node) and _only_multiplied(node):
+            return True
+        case "Conv", 1:
+            return True
+        case "Gemm", 1:
+            transposed = node.attributes.get("transB")
+            return transposed is not None and transposed.as_int() == 1
+        case (("ConvTranspose" | "MatMul"), 1):
+            return False
+        case _:
+            return None
+
+
 def _role(node: ir.Node, index: int) -> Role:
     match node.op_type, index:
         case "Gather", 0:

@@ -13,11 +13,16 @@ from w2e_bridge.passes.base import Pass, PassResult, Sequence
 from w2e_bridge.passes.layout.passes import ChannelsFirst, ChannelsLast
 from w2e_bridge.passes.legalize import Legalize, SatisfyConstraints
 
+LARGE = frozenset({"Attention", "RotaryEmbedding", "RMSNormalization"})
+"""Standard operators that stand for many."""
+
 PIPELINES: Mapping[str, tuple[Pass, ...]] = {
     # A target that stores tensors takes them as they come.
     "tensors": (),
     # A target that runs a graph needs one. First of all, since every other pass looks at it.
     "graph": (AttachGraph(),),
+    # Runtimes that have none of the large operators of language models, or not in every type.
+    "parts": (AttachGraph(), Legalize(only=LARGE)),
     # Runtimes that compute channels first get no Transposes that they would have to take out themselves.
     "NCHW": (AttachGraph(), ChannelsFirst()),
     # Integer kernels on channels-last values: first the operators that they have, then the layout, then
@@ -34,6 +39,8 @@ def pipeline(model: Model, profile: Profile, request: Request) -> str:
         return "tensors"
     if profile.layout and not model.architecture:
         return profile.layout
+    if profile.built and model.architecture:
+        return profile.built
     # Integer kernels are recognised as channels-last operations; a model of floats has none.
     foreign = model.numerics in profile.channels_last
     return "NCHW" if foreign and not (kernels and _rounded(model)) else "graph"

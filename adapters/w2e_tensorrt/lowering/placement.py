@@ -12,9 +12,11 @@ from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
+from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.inspecting import STANDARD, is_weight, name_of
 from w2e_bridge.ir.activation import ActivationMode, ActivationQuantization
 from w2e_bridge.loss import Grade, TensorLoss
+from w2e_tensorrt.lowering.shifting import Shift, move, reason, shifts_of
 from w2e_tensorrt.ranges import quantization, symmetric
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -43,19 +45,22 @@ class Placement:
         values: quantization of the source's values.
         kept: what stays, symmetric.
         losses: a row for each of the source's.
+        shifts: values of `kept` that are quantized less a constant, in the graph's order.
     """
 
     values: Mapping[str, ActivationQuantization]
     kept: dict[str, ActivationQuantization] = field(default_factory=dict)
     losses: list[TensorLoss] = field(default_factory=list)
+    shifts: list[tuple[ir.Value, Shift]] = field(default_factory=list)
 
     def run(self, model: ir.Model) -> None:
-        """Decide on every value, then give the inputs of each Concat one scale."""
+        """Decide on every value, then move what can be moved and give the inputs of each Concat one scale."""
         known = {name_of(value): value for graph in model.graphs() for value in _values(graph)}
         for name, found in self.values.items():
             value = known.get(name)
             if value is not None:
                 self.decide(name, value, found)
+        self.shift(model)
         for graph in model.graphs():
             for node in graph:
                 if node.op_type == "Concat" and node.domain in STANDARD:
@@ -78,6 +83,21 @@ class Placement:
             return
         self.kept[name] = quantization(scale)
         self.losses.append(loss)
+
+    def shift(self, model: ir.Model) -> None:
+        """Where products read a value, take its zero point into their biases."""
+        for value, shift in shifts_of(model, self.values, self.kept):
+            self.shifts.append((value, shift))
+            for same in (value, *shift.moved):
+                if name_of(same) in self.kept:
+                    self.kept[name_of(same)] = quantization(shift.scale)
+                    self._told(name_of(same), Grade.EXACT, reason(shift))
+
+    def move(self, editor: Editor) -> None:
+        """Edit the graph for the values that are moved; what is kept has their new names then."""
+        for value, shift in self.shifts:
+            old = name_of(value)
+            self.kept[name_of(move(editor, value, shift))] = self.kept.pop(old)
 
     def problem(self, value: ir.Value) -> str:
         """Why a value is better left alone, or nothing."""

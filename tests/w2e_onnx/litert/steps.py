@@ -15,6 +15,7 @@ import w2e_bridge
 from tests.w2e_onnx.litert.harness import lowered
 from tests.w2e_tflite import maker
 from tests.w2e_tflite.maker import Spec
+from tests.w2e_tflite.through import written
 from w2e_bridge.ir.model import Model
 from w2e_onnx.stateful import Stateful
 
@@ -52,6 +53,14 @@ def run(data: bytes, runs: Runs, *, optimize: bool = True) -> list[list[Array]]:
 def litert(data: bytes, runs: Runs, *, reference: bool = False) -> list[list[Array]]:
     """Outputs of LiteRT."""
     return maker.litert(data, *runs, reference=reference)
+
+
+def again(made: bytes, folder: Path) -> bytes:
+    """The TensorFlow Lite file that is made of an ONNX file, every call of which is known."""
+    (folder / "made.onnx").write_bytes(made)
+    model = w2e_bridge.open(folder / "made.onnx")
+    assert not model.remarks
+    return written(model, folder / "again")
 
 
 def worst(got: list[list[Array]], want: list[list[Array]]) -> float:

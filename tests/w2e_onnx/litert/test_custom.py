@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 
-from tests.w2e_onnx.litert.steps import litert, onnx_of, opened, run
+from tests.w2e_onnx.litert.steps import again, litert, onnx_of, opened, run
 from tests.w2e_tflite.maker import Op, Spec, build
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.kernels.flexbuffer import numbers_of
@@ -93,6 +94,9 @@ def test_detections(tmp_path: Path, more: dict[str, Any], background: int, codes
         for g, w in zip(got[:3], want[:3], strict=True):
             assert g.shape == w.shape
             assert np.allclose(g[:, : count * each], w[:, : count * each], atol=1e-6)
+    back = litert(again(made, tmp_path), [values])[0]
+    for g, w in zip(back[:3], want[:3], strict=True):
+        assert np.array_equal(g[:, : count * each], w[:, : count * each])
 
 
 def test_options_that_are_cut_are_refused() -> None:
@@ -111,6 +115,24 @@ def test_options_that_are_cut_are_refused() -> None:
             numbers_of(bytes(broken))
         except UnsupportedError:
             continue
+
+
+def through(op: Op, folder: Path) -> bytes:
+    """The ONNX of a file of an operator, which becomes the same operator again."""
+    data = build([op])
+    made = onnx_of(opened(data, folder))
+    assert (
+        said(again(made, folder)) == said(data) == [(op.builtin.removeprefix("custom:"), op.custom)]
+    )
+    return made
+
+
+def said(data: bytes) -> list[tuple[str, bytes]]:
+    """Names and options of a file's custom operators."""
+    model = schema.ModelT.InitFromPackedBuf(data)
+    codes = [code.customCode.decode() for code in model.operatorCodes]
+    graph = model.subgraphs[0]
+    return [(codes[op.opcodeIndex], bytes(bytearray(op.customOptions))) for op in graph.operators]
 
 
 def pool_options(padding: int, stride: int, size: int) -> bytes:
@@ -147,7 +169,7 @@ def test_pooling_says_where(
     outputs = [Spec(f"y{i}", (1, out, out, 2)) for i in range(2)]
     op = Op("custom:MaxPoolingWithArgmax2D", [Spec("x", x.shape)], outputs,
             custom=pool_options(padding, stride, size))  # fmt: skip
-    got = run(onnx_of(opened(build([op]), tmp_path)), [[x]])[0]
+    got = run(through(op, tmp_path), [[x]])[0]
     for g, w in zip(got, pooled(x, size, stride, pad, out), strict=True):
         assert np.array_equal(g, w)
 
@@ -158,7 +180,7 @@ def test_unpooling_undoes_it(tmp_path: Path) -> None:
     where = random.integers(0, 4, x.shape)
     op = Op("custom:MaxUnpooling2D", [Spec("x", x.shape), Spec("i", x.shape)],
             [Spec("y", (2, 6, 8, 2))], custom=pool_options(1, 2, 2))  # fmt: skip
-    (got,) = run(onnx_of(opened(build([op]), tmp_path)), [[x, where + np.float32(0.1)]])[0]
+    (got,) = run(through(op, tmp_path), [[x, where + np.float32(0.1)]])[0]
     want = np.zeros((2, 6, 8, 2), np.float32)
     for n, y, z, c in np.ndindex(*x.shape):
         dy, dx = divmod(int(where[n, y, z, c]), 2)
@@ -180,10 +202,13 @@ def test_convolution_with_a_bias(tmp_path: Path, padding: int) -> None:
         [Spec("y", (1, *out, 5))],
         custom=struct.pack("<4i", padding, 2, 2, 0),
     )
-    (got,) = run(onnx_of(opened(build([op]), tmp_path)), [[x]])[0]
+    made = onnx_of(opened(build([op]), tmp_path))
+    (got,) = run(made, [[x]])[0]
     want = np.tile(bias, (1, *out, 1))
     for y, z, dy, dx in np.ndindex(3, 4, 3, 3):
         a, b = 2 * y - total[0] // 2 + dy, 2 * z - total[1] // 2 + dx
         if 0 <= a < out[0] and 0 <= b < out[1]:
             want[0, a, b] += weights[:, dy, dx] @ x[0, y, z]
     assert np.allclose(got, want, atol=1e-5)
+    # TRANSPOSE_CONV, which LiteRT has.
+    assert np.allclose(litert(again(made, tmp_path), [[x]])[0][0], want, atol=1e-5)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.kernels.moving import Moves, X
+from tests.kernels.moving import Given, Moves, X
 from tests.kernels.test_image import ALIGNED, HALF, PLAIN, resize
 from tests.w2e_onnx.litert.harness import lowered
 from w2e_bridge.numerics.resizing import Sampling, nearest, nearest_of_bytes
@@ -89,6 +90,30 @@ def test_a_free_batch(size: tuple[int, int], dtype: str) -> None:
         options=HALF,
     )
     case.check_run(dtype, reference=False)
+
+
+RUNS_BACK = [
+    Moves(
+        builtin=f"RESIZE_{kind}",
+        inputs=[X(shape=(1, 4, 6, 2), signature=signature, run=run), size],
+        outputs=[out],
+        options=HALF,
+    )
+    for kind in ("BILINEAR", "NEAREST_NEIGHBOR")
+    for signature, run, size, out in (
+        (None, None, [8, 12], (1, 8, 12, 2)),
+        ((-1, 4, 6, 2), (3, 4, 6, 2), [7, 5], (-1, 7, 5, 2)),
+        (None, None, Given(numbers=[8, 12]), (1, 1, 1, 2)),
+    )
+]
+
+
+@pytest.mark.parametrize("case", RUNS_BACK, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_there_and_back(case: Moves, dtype: str, tmp_path: Path) -> None:
+    if isinstance(case.inputs[1], Given) and dtype == "int8":
+        pytest.skip("sizes of codes must be known")
+    case.check_back(dtype, tmp_path)
 
 
 def test_ends_of_the_type_do_not_overflow() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.w2e_onnx.litert.steps import Draw, litert, onnx_of, opened, run, worst
+from tests.w2e_onnx.litert.steps import Draw, again, litert, onnx_of, opened, run, worst
 from tests.w2e_tflite import maker
 from tests.w2e_tflite.maker import Op, Spec, build
 from w2e_bridge.numerics.fixed_point import multiply, quantize_multiplier
@@ -146,6 +146,7 @@ def test_integers_are_equal(tmp_path: Path, case: Case) -> None:
     made = onnx_of(opened(data, tmp_path))
     assert worst(run(made, runs), want) == 0
     assert worst(run(made, runs, optimize=False), want) == 0
+    assert worst(litert(again(made, tmp_path), runs), want) == 0
 
 
 def test_one_product_gives_every_code_of_the_hidden_state() -> None:
@@ -230,7 +231,9 @@ def test_floats(tmp_path: Path, case: Case, kind: str) -> None:
     data, draw = floats(case, hybrid=False, kind=kind), Draw(2)
     shape = (case.batch, WIDTH) if kind == "LSTM" else (*case.shape, WIDTH)
     runs = [[draw.floats(*shape)] for _ in range(3)]
-    assert worst(run(onnx_of(opened(data, tmp_path)), runs), litert(data, runs)) < 3e-6
+    made, want = onnx_of(opened(data, tmp_path)), litert(data, runs)
+    assert worst(run(made, runs), want) < 3e-6
+    assert worst(litert(again(made, tmp_path), runs), want) == 0
 
 
 @pytest.mark.parametrize("case", FLOATS, ids=str)
@@ -246,6 +249,7 @@ def test_floats_with_codes_as_weights(tmp_path: Path, case: Case, asymmetric: bo
     want = litert(data, runs)
     assert worst(run(made, runs), want) < 3e-6
     assert worst(run(made, runs, optimize=False), want) < 3e-6
+    assert worst(litert(again(made, tmp_path), runs), want) == 0
 
 
 @pytest.mark.parametrize("merge", [False, True])
@@ -286,7 +290,9 @@ def test_both_ways(
     inputs = [Spec("x", (*shape, WIDTH)), *ways, *states, *auxiliary]
     data = build([Op("BIDIRECTIONAL_SEQUENCE_LSTM", inputs, outputs, said)])
     runs = [[draw.floats(*shape, WIDTH) for _ in range(1 + (second != "none"))] for _ in range(2)]
-    assert worst(run(onnx_of(opened(data, tmp_path)), runs), litert(data, runs)) < 3e-6
+    made, want = onnx_of(opened(data, tmp_path)), litert(data, runs)
+    assert worst(run(made, runs), want) < 3e-6
+    assert worst(litert(again(made, tmp_path), runs), want) == 0
 
 
 def test_the_old_cell(tmp_path: Path) -> None:
@@ -311,7 +317,9 @@ def test_the_old_cell(tmp_path: Path) -> None:
         outputs=outputs[:2],
     )
     runs = [[draw.floats(2, WIDTH)] for _ in range(3)]
-    assert worst(run(onnx_of(opened(data, tmp_path)), runs), litert(data, runs)) < 3e-6
+    made, want = onnx_of(opened(data, tmp_path)), litert(data, runs)
+    assert worst(run(made, runs), want) < 3e-6
+    assert worst(litert(again(made, tmp_path), runs), want) == 0
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -339,4 +347,6 @@ def test_the_old_cell_of_codes(tmp_path: Path, batch: int) -> None:
     want = litert(data, runs)
     assert worst(want, litert(data, runs, reference=True)) == 0
     assert len(np.unique([w[0] for w in want])) > 20
-    assert worst(run(onnx_of(opened(data, tmp_path)), runs), want) == 0
+    made = onnx_of(opened(data, tmp_path))
+    assert worst(run(made, runs), want) == 0
+    assert worst(litert(again(made, tmp_path), runs), want) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.w2e_onnx.litert.steps import Draw, litert, onnx_of, opened, run, worst
+from tests.w2e_onnx.litert.steps import Draw, again, litert, onnx_of, opened, run, worst
 from tests.w2e_tflite.maker import Op, Spec, build
 
 UNITS, WIDTH, STEPS = 12, 7, 5
@@ -38,8 +38,9 @@ def test_rnn(tmp_path: Path, activation: str, batch: int, hybrid: bool, asymmetr
     data = rnn(draw, batch=batch, hybrid=hybrid, asymmetric=asymmetric, activation=activation)
     runs = [[draw.floats(batch, WIDTH)] for _ in range(4)]
     runs[2][0][:] = 0
-    got = run(onnx_of(opened(data, tmp_path)), runs)
-    assert worst(got, litert(data, runs)) < 3e-6
+    made, want = onnx_of(opened(data, tmp_path)), litert(data, runs)
+    assert worst(run(made, runs), want) < 3e-6
+    assert worst(litert(again(made, tmp_path), runs), want) == 0
 
 
 ROWS = [
@@ -84,8 +85,9 @@ def test_rnn_over_a_sequence(tmp_path: Path, time_major: bool, hybrid: bool) -> 
     options = {"fused_activation_function": "TANH", "time_major": time_major}
     data = build([Op("UNIDIRECTIONAL_SEQUENCE_RNN", inputs, [Spec("y", (*shape, UNITS))], options)])
     runs = [[draw.floats(*shape, WIDTH)] for _ in range(3)]
-    got = run(onnx_of(opened(data, tmp_path)), runs)
-    assert worst(got, litert(data, runs)) < 3e-6
+    made, want = onnx_of(opened(data, tmp_path)), litert(data, runs)
+    assert worst(run(made, runs), want) < 3e-6
+    assert worst(litert(again(made, tmp_path), runs), want) == 0
 
 
 @pytest.mark.parametrize("merge", [False, True])
@@ -123,8 +125,9 @@ def test_rnn_both_ways(
     data = build([Op("BIDIRECTIONAL_SEQUENCE_RNN", [x, *ways, *auxiliary], outputs, options)])
     count = 1 if second == "none" else 2
     runs = [[draw.floats(*shape, WIDTH) for _ in range(count)] for _ in range(2)]
-    got = run(onnx_of(opened(data, tmp_path)), runs)
-    assert worst(got, litert(data, runs)) < 3e-6
+    made, want = onnx_of(opened(data, tmp_path)), litert(data, runs)
+    assert worst(run(made, runs), want) < 3e-6
+    assert worst(litert(again(made, tmp_path), runs), want) == 0
 
 
 @pytest.mark.parametrize("rank", [1, 2])
@@ -149,8 +152,9 @@ def test_svdf_of_floats(tmp_path: Path, rank: int, kind: str) -> None:
     }  # fmt: skip
     data = build([Op("SVDF", inputs, [Spec("y", (batch, units))], options)])
     runs = [[draw.floats(batch, WIDTH)] for _ in range(7)]
-    got = run(onnx_of(opened(data, tmp_path)), runs)
-    assert worst(got, litert(data, runs)) < 1e-5
+    made, want = onnx_of(opened(data, tmp_path)), litert(data, runs)
+    assert worst(run(made, runs), want) < 1e-5
+    assert worst(litert(again(made, tmp_path), runs), want) == 0
 
 
 @pytest.mark.parametrize("rank", [1, 2])
@@ -176,4 +180,6 @@ def test_svdf_of_codes(
     want = litert(data, runs)
     assert worst(want, litert(data, runs, reference=True)) == 0
     assert len(np.unique(want[-1][0])) > 3
-    assert worst(run(onnx_of(opened(data, tmp_path)), runs, optimize=optimize), want) == 0
+    made = onnx_of(opened(data, tmp_path))
+    assert worst(run(made, runs, optimize=optimize), want) == 0
+    assert worst(litert(again(made, tmp_path), runs), want) == 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 class Rule(enum.Enum):
@@ -55,6 +55,7 @@ class Constraint:
         bias: of WEIGHTS: the operand.
         axis: of WEIGHTS: the axis along which scales may differ.
         centred: its zeros are codes of 0, so that zero points must be 0.
+        bounded: of FIXED: whether the kernel's quantization holds all results.
     """
 
     rule: Rule
@@ -65,6 +66,7 @@ class Constraint:
     bias: int | None = None
     axis: int = 0
     centred: bool = False
+    bounded: bool = True
 
 
 def _each(row: Constraint, kinds: str) -> dict[str, Constraint]:
@@ -97,7 +99,7 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "softmax": _fixed(int8=_UNIT, uint8=_UNIT_UNSIGNED, int16=_WIDE),
     "logistic": _fixed(int8=_UNIT, uint8=_UNIT_UNSIGNED, int16=_WIDE),
     "tanh": _fixed(int8=(1 / 128, 0), uint8=(1 / 128, 128), int16=_WIDE),
-    "log_softmax": _fixed(int8=(16 / 256, 127), uint8=(16 / 256, 255)),
+    "log_softmax": replace(_fixed(int8=(16 / 256, 127), uint8=(16 / 256, 255)), bounded=False),
     "l2_normalization": _fixed(int8=(1 / 128, 0), uint8=(1 / 128, 128)),
     **_each(
         Constraint(rule=Rule.MOVE),
@@ -117,7 +119,6 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "matrix_diag": Constraint(rule=Rule.MOVE, centred=True),
     "fill": Constraint(rule=Rule.MOVE, data=(1,)),
     "scatter_nd": Constraint(rule=Rule.MOVE, types=BYTES, data=(1,), centred=True),
-    "embedding_lookup": Constraint(rule=Rule.MOVE, data=(1,)),
     "average_pool_2d": Constraint(rule=Rule.SAME),
     "resize_bilinear": Constraint(rule=Rule.SAME),
     **_each(
@@ -130,7 +131,7 @@ CONSTRAINTS: Mapping[str, Constraint] = {
 """Kinds with integer kernels."""
 
 FIXED_VALUES = frozenset(
-    {"if", "while", "svdf", "rnn", "lstm"}
+    {"if", "while", "svdf", "rnn", "lstm", "embedding_lookup"}
     | {f"{way}directional_sequence_{cell}" for way in ("uni", "bi") for cell in ("lstm", "rnn")}
 )
 """Kinds whose bodies are graphs of their own, or that have a quantization for each of their parts: what

@@ -33,14 +33,16 @@ class Legalize(Pass):
         (a batch normalization folded into weights), the constant that it makes is graded.
     """
 
-    def __init__(self, *, folds: bool = False) -> None:
+    def __init__(self, *, folds: bool = False, only: frozenset[str] = frozenset()) -> None:
         """Choose what may be lost.
 
         Args:
             folds: whether batch normalizations may go into the weights before them (graded ROUNDING);
                 without, they are a product and a sum of their own.
+            only: the operators that are rewritten, and calls of functions; empty = all that have rules.
         """
         self.folds = folds
+        self.only = only
 
     def run(self, model: Model) -> PassResult:
         """Apply all rules until none applies."""
@@ -58,7 +60,7 @@ class Legalize(Pass):
         modernize(made)
         for _ in range(ROUNDS):
             infer_shapes(work.graph, made.editor.tensors)
-            if not _round(made):
+            if not _round(made, self.only):
                 break
         for value in read:
             made.forget(value)
@@ -71,11 +73,11 @@ class Legalize(Pass):
         return PassResult(model=after, losses=tuple(made.losses))
 
 
-def _round(work: Work) -> bool:
+def _round(work: Work, only: frozenset[str]) -> bool:
     """Look at every node once; whether anything changed."""
     changed = inline(work)
-    changed |= fold(work)
-    table = rules()
+    changed |= not only and fold(work)
+    table = {op: own for op, own in rules().items() if not only or op in only}
     for graph in list(work.editor.model.graphs()):
         for node in list(graph):
             if node.graph is None or node.domain not in (*STANDARD, "com.microsoft"):

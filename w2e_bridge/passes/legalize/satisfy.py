@@ -38,6 +38,7 @@ from w2e_bridge.passes.legalize.encodings import (
     shifted,
     without_zeros,
 )
+from w2e_bridge.passes.legalize.grids import holds, passes
 from w2e_bridge.passes.legalize.operands import as_codes, computed, operands, put
 from w2e_bridge.passes.legalize.signs import unify
 from w2e_bridge.passes.legalize.wiring import Quantization, Wiring
@@ -173,7 +174,20 @@ class _Satisfier:
             return False
         if row.rule is Rule.WEIGHTS:
             return self._product(operation, row)
-        return row.rule is not Rule.FIXED or types <= row.fixed.keys()
+        return self._precise(operation, row, made)
+
+    def _precise(self, operation: Operation, row: Constraint, made: list[ir.Value]) -> bool:
+        """Whether what is rounded on the kernel's way is within a step of what is asked for."""
+        wanted = [q for value in made if (q := self.wiring.quantization(value)) is not None]
+        given = operands(operation, row)
+        if row.rule is Rule.FIXED:
+            kernel = [(_fixed(row, q), q) for q in wanted if str(q.codes) in row.fixed]
+            fits = [passes(own, q, bounded=row.bounded) for own, q in kernel]
+            return len(kernel) == len(wanted) and all(fits)
+        first = self._of(given[0]) if given else None
+        if row.rule is not Rule.SAME or first is None:
+            return True
+        return all(holds(q, first) or passes(first, q, bounded=True) for q in wanted)
 
     def _of(self, value: ir.Value) -> Quantization:
         """The quantization of an operand as its kernel reads it."""
@@ -251,7 +265,8 @@ class _Satisfier:
         if row.rule not in (Rule.MOVE, Rule.JOIN, Rule.SAME) or not given or not made:
             return
         first, last = self._of(given[0]), q(made[0])
-        if row.rule is Rule.JOIN or (row.rule is Rule.SAME and _finer(last, first)):
+        fine = first is not None and last is not None and holds(last, first)
+        if row.rule is Rule.JOIN or (row.rule is Rule.SAME and fine):
             for value in dict.fromkeys(given):
                 if not _alike(self._of(value), last):
                     self.wiring.read(operation.nodes, value, last)
@@ -297,8 +312,3 @@ def _fixed(row: Constraint, q: Quantization) -> Quantization:
         scale=np.asarray(scale, np.float32),
         zero_point=np.asarray(zero, np.int64) if zero else None,
     )
-
-
-def _finer(a: Quantization, b: Quantization) -> bool:
-    """Whether steps of one are smaller than those of the other."""
-    return a is not None and b is not None and bool(np.all(a.scale < b.scale))  # type: ignore[operator]

@@ -167,9 +167,9 @@ def reconcile(
         for group in groups:
             known = _known(group, values)
             for value in group:
-                integer = value.dtype in (ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.INT16)
-                fits = integer or value.dtype == ir.DataType.FLOAT or value.dtype is None
-                if known is None or not fits or name_of(value) in values or value.is_initializer():
+                # What is float by now is real, or was said to be quantized by a call.
+                codes = value.dtype in (ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.INT16)
+                if known is None or not codes or name_of(value) in values or value.is_initializer():
                     continue
                 values[name_of(value)] = known
                 value.type = ir.TensorType(ir.DataType.FLOAT)

@@ -297,4 +297,6 @@ def _attribute(attribute: ir.Attr) -> object:
             [v.name for v in graph.inputs], [v.name for v in graph.outputs], _said(list(graph))
         ]  # fmt: skip
     value = attribute.value
+    if attribute.type == ir.AttributeType.FLOAT:
+        value = float(np.float32(value))  # as it is stored
     return [str(attribute.type), list(value) if isinstance(value, list | tuple) else str(value)]

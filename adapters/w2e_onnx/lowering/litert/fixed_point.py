@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from w2e_bridge.numerics.fixed_point import reduced
+from w2e_bridge.numerics.fixed_point import is_line, line, reduced
 from w2e_onnx.lowering.litert.call import Call, Slot
 
 NARROW = 2**21
@@ -44,12 +44,16 @@ def multiply(
         shift: likewise.
         bound: no |x| is larger; below `NARROW` the body is shorter. A body must not depend on numbers
             that differ from call to call more than this one bit.
-        up: round halves of the second step up (ruy) instead of away from zero (gemmlowp); an array says
-            so of each multiplier, for results of up to 16 bits.
+        up: round halves of the second step up (ruy) instead of away from zero (gemmlowp), for results
+            of up to 16 bits; an array says so of each multiplier.
 
     Returns:
         Whole numbers as float64.
     """
+    if up is True and (bound < NARROW or is_line(multiplier, shift)):
+        factor, offset = line(multiplier, shift)
+        product = call.add("Mul", [x, call.constant("multiplier", factor)])
+        return call.add("Floor", [call.add("Add", [product, call.constant("offset", offset)])])
     high = _high(call, x, multiplier, np.maximum(shift, 0), narrow=bound < NARROW)
     factor = np.ldexp(1.0, np.minimum(shift, 0))
     scaled = call.add("Mul", [high, call.constant("divisor", factor * np.where(up, 1.0, NUDGE))])
@@ -140,11 +144,11 @@ def codes(
     """
     assert output.quantized is not None
     assert output.zero_point is not None
-    shift = output.shift
+    shift, moved = output.shift, x
     info = np.iinfo(output.type)
     low, high = (info.min if low is None else low), (info.max if high is None else high)
-    zero_point = call.cast(output.zero_point, "float64")
-    moved = call.add("Add", [x, zero_point])
+    if shift or output.quantized.zero_point.any():
+        moved = call.add("Add", [x, call.cast(output.zero_point, "float64")])
     ends = [
         call.constant(name, np.asarray(end + shift, np.float64))
         for name, end in (("low", low), ("high", high))

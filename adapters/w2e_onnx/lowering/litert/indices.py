@@ -18,9 +18,9 @@ from w2e_onnx.lowering.litert.rules import NotHere, Rule
 def _rows(call: Call) -> Sequence[ir.Value]:
     """embedding_lookup of a quantized table: real numbers, code times scale, one scale or one a row.
 
-    tflite/kernels/embedding_lookup.cc, EvalHybrid: the zero point is not looked at (it has to be 0), and
-    unsigned codes are read as signed ones. Of 4 and 2 bits it multiplies the code, moved to the top of a
-    byte, with the scale, divided by as much: the same number.
+    tflite/kernels/embedding_lookup.cc, EvalHybrid: the zero point is not looked at (it has to be 0). Of 4
+    and 2 bits it multiplies the code, moved to the top of a byte, with the scale, divided by as much: the
+    same number.
     """
     indices, table = call.operand(0), call.operand(1)
     quantized = table.quantized

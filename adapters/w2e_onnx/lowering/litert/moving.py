@@ -43,6 +43,9 @@ def moved(call: Call, build: Build = canonical, *, widened: bool = False) -> lis
     Raises:
         NotHere: the nodes can't be built of what is known before the model runs.
     """
+    reals = [slot for slot in call.outputs if slot.quantized is None and slot.type == "float32"]
+    if reals and any(slot.quantized for slot in call.slots()):
+        raise NotHere("real numbers of codes")
     narrow = [slot for slot in call.slots() if slot.quantized and slot.carried == "int16"]
     widened = widened and bool(narrow)
     inputs = tuple(_operand(call, slot, i, widened) for i, slot in enumerate(call.operands))
