@@ -12,7 +12,7 @@ demo: $(READY) ## convert a small real GGUF, generate text from the result, show
 	$(BIN)/python examples/demo.py
 
 test: $(READY) ## all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 lint: $(READY) ## format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -10,6 +10,7 @@ from w2e_bridge.formats.output import Output, small_file
 from w2e_bridge.formats.spec import Request
 from w2e_bridge.graph.rewriting import drop_unused
 from w2e_bridge.ir.model import Model
+from w2e_bridge.kernels.state import constants
 from w2e_bridge.loss import Grade, TensorLoss
 from w2e_bridge.negotiation.decision import Decisions
 from w2e_onnx.lowering.litert.emit import OPSETS, Emitter, emit
@@ -46,6 +47,7 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     data = ir.serde.serialize_model(work).SerializeToString(deterministic=True)
     return Output(
         files=(small_file("{stem}.onnx", data),),
+        constants=tuple(constants(model)),
         values=values(model),
         summary=_summary(model, reference=reference),
     )

@@ -16,6 +16,7 @@ from w2e_bridge.formats.spec import Request
 from w2e_bridge.ir.encoding import Encoding
 from w2e_bridge.ir.model import Model
 from w2e_bridge.ir.tensor import Tensor
+from w2e_bridge.kernels.state import constants
 from w2e_bridge.loss import Grade, Ignored, TensorLoss
 from w2e_bridge.negotiation.decision import Decisions
 from w2e_bridge.passes.components import components
@@ -64,6 +65,7 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     return Output(
         files=(plan.file(Manifest(w2e=VERSION, components=records)),),
         parts=tuple(one.part for one in further),
+        constants=tuple(row for part in parts for row in constants(part.model)),
         values=tuple(row for part in parts for row in part.values()),
         ignored=tuple(row for part in parts for row in part.ignored()),
         summary="codes, scales and offsets of all tensors kept as they are",

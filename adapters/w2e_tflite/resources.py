@@ -157,8 +157,9 @@ def finish(work: Subgraph) -> list[ir.Value]:
             after = quantized_copy(work, after, name_of(before) + NEXT)
         outputs.append(after)
         initial = 0 if first is None else initial_of(codes_of(first))
+        said = "" if first is None else first.name
         work.lifted.states.append(
-            State(input=name_of(before), output=name_of(after), initial=initial)
+            State(input=name_of(before), output=name_of(after), initial=initial, constant=said)
         )
     return outputs
 

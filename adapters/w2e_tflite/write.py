@@ -10,7 +10,7 @@ from w2e_bridge.formats.spec import Request
 from w2e_bridge.graph.inspecting import name_of
 from w2e_bridge.ir.activation import ActivationMode
 from w2e_bridge.ir.model import Model
-from w2e_bridge.kernels.state import PREFIX, read_states
+from w2e_bridge.kernels.state import PREFIX, constants, read_states
 from w2e_bridge.loss import Grade, Ignored, TensorLoss
 from w2e_bridge.negotiation.decision import Decisions
 from w2e_bridge.passes.components import components
@@ -43,6 +43,7 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     """
     store = Store()
     further = [d for d in components(model, TFLITE, request) if d.model.graph is not None]
+    networks = (model, *(part.model for part in further))
     signatures = _part(store, "", model, decisions)
     for part in further:
         signatures += _part(store, part.name, part.model, part.decisions)
@@ -61,7 +62,8 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     return Output(
         files=(_file(store, root, model),),
         parts=tuple(part.part for part in further),
-        values=tuple(row for one in (model, *(d.model for d in further)) for row in _values(one)),
+        constants=tuple(row for one in networks for row in constants(one)),
+        values=tuple(row for one in networks for row in _values(one)),
         ignored=_ignored(model),
         summary=_summary(model),
     )

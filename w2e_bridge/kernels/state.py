@@ -6,7 +6,8 @@ back as the other. `Model.metadata` says what to begin with:
 
 - `w2e.state.<input>.initial`: the code (or number) that each element begins with; of a state that begins
   with unlike numbers a JSON list of them, flat;
-- `w2e.state.<input>.output`: the output's name.
+- `w2e.state.<input>.output`: the output's name;
+- `w2e.state.<input>.constant`: of the tensor of the source that held the first codes, where one did.
 
 TensorFlow Lite has two kinds of state. *Variable tensors* belong to one operator, which changes them in
 place (tensorflow/lite/kernels/unidirectional_sequence_lstm.cc): `STATES` says which operands these are,
@@ -17,14 +18,15 @@ set by the subgraph of CALL_ONCE at first: `Variables` follows them through the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from w2e_bridge.ir.model import MetadataValue
+from w2e_bridge.ir.model import MetadataValue, Model
+from w2e_bridge.loss import Grade, TensorLoss
 
 STATES: Mapping[str, tuple[tuple[int, int], ...]] = {
     "unidirectional_sequence_lstm": ((18, 1), (19, 2)),
@@ -53,11 +55,13 @@ class State:
         input: name of the graph input.
         output: name of the graph output that is the next run's input.
         initial: the code or number of every element, or one for each.
+        constant: name of the tensor of the source that says so, "" where none does.
     """
 
     input: str
     output: str
     initial: int | float | tuple[int | float, ...] = 0
+    constant: str = ""
 
 
 def states_of(kind: str, attributes: Mapping[str, object]) -> tuple[tuple[int, int], ...]:
@@ -88,7 +92,29 @@ def metadata_of(states: Iterable[State]) -> dict[str, MetadataValue]:
         text = json.dumps(whole)
         said[f"{PREFIX}{state.input}.initial"] = text
         said[f"{PREFIX}{state.input}.output"] = state.output
+        if state.constant:
+            said[f"{PREFIX}{state.input}.constant"] = state.constant
     return said
+
+
+def constants(model: Model) -> Iterator[TensorLoss]:
+    """Rows of the report for the constants from which states begin, in a target that keeps states.
+
+    They are no tensors of the model: their codes are in its metadata.
+    """
+    for key, constant in model.metadata.items():
+        if not (key.startswith(PREFIX) and key.endswith(".constant")):
+            continue
+        state = key.removeprefix(PREFIX).removesuffix(".constant")
+        quantization = model.activations.get(state)
+        label = "plain numbers" if quantization is None else str(quantization.codes)
+        yield TensorLoss(
+            name=str(constant),
+            source_encoding=label,
+            encoding=label,
+            grade=Grade.EXACT,
+            reason=f"what the state '{state}' begins with",
+        )
 
 
 def _whole(number: float) -> int | float:

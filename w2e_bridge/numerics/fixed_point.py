@@ -108,7 +108,9 @@ def _never_close(number: int, power: int) -> bool:
     if number <= 0 or room <= 0:
         return True
     step = 1 << (31 + down)
-    start = -most * step - (step >> 1) - 2**30 - 1  # P(-most) - 1: modulo factor the distance, less one
+    start = (
+        -most * step - (step >> 1) - 2**30 - 1
+    )  # P(-most) - 1: modulo factor the distance, less one
     start += (1 - start // factor) * factor
     count, close = 2 * most + 1, (1 << room) - 1
     near = _floor_sum(count, factor, step, start)
@@ -150,9 +152,7 @@ def _never_beside(real: float) -> bool:
     tie = 1 << (unit - 1)  # in units of 2**-unit; the ties are its odd multiples
     room = ((most * tie) >> 48) + 1
     start = tie + number  # positive, whatever is taken off
-    sums = [
-        _floor_sum(most + 1, number, 2 * tie, start + add) for add in (room, 0, -1, -1 - room)
-    ]
+    sums = [_floor_sum(most + 1, number, 2 * tie, start + add) for add in (room, 0, -1, -1 - room)]
     # Floors rise between an addend and the next by how many products lie between: below and above a tie.
     return 2 * room < number and sums[0] == sums[1] and sums[2] == sums[3]
 
@@ -162,7 +162,7 @@ def _ties_right(real: float) -> bool:
     """The same, by trying the numbers beside every tie."""
     ties = np.arange(2**15 + 1) + 0.5
     numbers = np.floor(ties / real)[:, None] + np.arange(-1, 3)
-    numbers = numbers[np.abs(numbers) < 2**31]
+    numbers = numbers[(numbers >= 0) & (numbers < 2**31)]
     exact = np.floor(numbers * real + np.nextafter(0.5, 0))
     return bool((exact == np.rint(numbers * (real * NUDGE))).all())
 

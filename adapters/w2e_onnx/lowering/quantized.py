@@ -32,6 +32,7 @@ from w2e_bridge.ir.model import Model
 from w2e_bridge.ir.parts import Parts, decode
 from w2e_bridge.ir.plain import PLAIN
 from w2e_bridge.ir.tensor import ComputedStorage, Tensor
+from w2e_bridge.kernels.state import constants
 from w2e_bridge.loss import Grade, Ignored, TensorLoss
 from w2e_bridge.negotiation.decision import Decisions
 from w2e_bridge.passes.legalize.opsets import modernize
@@ -93,6 +94,7 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
         )
     return Output(
         files=tuple(files),
+        constants=tuple(constants(model)),
         values=values(model),
         ignored=emitted.ignored,
         summary=summary(decisions, model),

@@ -127,13 +127,11 @@ def channels_last(call: Call, value: ir.Value) -> ir.Value:
 
 def halves(call: Call, value: ir.Value) -> tuple[ir.Value, ir.Value]:
     """Codes of 16 bits as 256 * (high - 128) + low, both uint8."""
-    real = call.cast(value, "float32")
-    part = call.add("Mul", [real, call.literal(np.float32(1 / 256), "part")])
-    high = call.add("Floor", [part])
-    whole = call.add("Mul", [high, call.literal(np.float32(256), "whole")])
-    low = call.cast(call.add("Sub", [real, whole]), "uint8")
-    moved = call.add("Add", [high, call.literal(np.float32(SHIFT), "shift")])
-    return call.cast(moved, "uint8"), low
+    low = call.cast(value, "uint8")  # drops the upper bits
+    # The floor of x / 256 is x / 256 less almost one half, rounded: no tie.
+    moved = call.add("Sub", [call.cast(value, "float32"), call.literal(np.float32(127.5), "half")])
+    step, middle = call.literal(np.float32(256), "step"), call.literal(np.uint8(SHIFT), "middle")
+    return call.add("QuantizeLinear", [moved, step, middle]), low
 
 
 def joined(call: Call, high: ir.Value, low: ir.Value) -> ir.Value:

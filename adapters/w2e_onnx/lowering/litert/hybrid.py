@@ -6,8 +6,8 @@ the kernel by float32's last places only. Three ways to round:
 
 - XNNPACK: scale 255 / (max - min) in float32, halves to even (src/xnnpack/quantization.h,
   src/f32-qs8-vcvt). Its zero point decides only where the largest number is cut off.
-- asymmetric kernels: scale (max - min) / 255 and zero point in float64, rounded with the zero point
-  added, halves away from zero (tensorflow/lite/kernels/internal/reference/portable_tensor_utils.cc).
+- asymmetric kernels: scale (max - min) / 255 in float32, halves away from zero, then the zero point added
+  (tensorflow/lite/kernels/internal/optimized/neon_tensor_utils.cc, which x86 runs too).
 - symmetric kernels: 127 / max(|x|) in float32, halves away from zero (ibidem).
 """
 
@@ -113,16 +113,13 @@ def even_codes(call: Call, x: ir.Value) -> Rounded:
 
 
 def asymmetric(r: Rounding) -> ir.Value:
-    """With a zero point."""
-    low, high = (r.call.cast(end, "float64") for end in r.ends())
-    wide = r.add("Div", r.add("Sub", high, low), r.number(255, np.float64))
-    # -128 - min / scale, halves away from zero; to take it from the other end differs by 1e-13 at most.
-    point = r.add("Sub", r.number(-128, np.float64), r.add("Div", low, wide))
-    point = r.add("Round", r.add("Mul", point, r.number(1 + 2.0**-40, np.float64)))
-    zero, scale = r.call.cast(point, "float32"), r.call.cast(wide, "float32")
-    moved = r.add("Add", r.add("Mul", r.x, r.add("Reciprocal", scale)), zero)
-    codes = r.add("Clip", r.away(moved), r.number(-128), r.number(127))
-    return r.add("Mul", r.add("Sub", codes, zero), scale)
+    """With a zero point, which is added to what is rounded."""
+    low, high = r.ends()
+    scale = r.add("Div", r.add("Sub", high, low), r.number(255))
+    steps = r.away(r.add("Mul", r.x, r.add("Reciprocal", scale)))
+    # Where both ends are ties, there are 256 steps: the lower end loses one.
+    least = r.add("Sub", r.reduced("ReduceMax", steps), r.number(255))
+    return r.add("Mul", r.add("Max", steps, least), scale)
 
 
 def symmetric(r: Rounding) -> ir.Value:
@@ -201,7 +198,9 @@ def is_single(call: Call, x: Slot, weights: Slot) -> bool:
     if call.operation.kind == "batch_matmul" or x.shape is None:
         return False
     shared = (1, 2, 3) if call.operation.kind != "fully_connected" else (-1,)
-    extents = [d for a, d in enumerate(x.shape) if a not in shared and a - len(x.shape) not in shared]
+    extents = [
+        d for a, d in enumerate(x.shape) if a not in shared and a - len(x.shape) not in shared
+    ]
     same = call.operation.kind != "fully_connected" or x.shape[-1] == sums.extent(weights, 1)
     return same and all(extent == 1 for extent in extents)
 

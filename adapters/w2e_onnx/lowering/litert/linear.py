@@ -41,10 +41,10 @@ def fully_connected(call: Call) -> Sequence[ir.Value]:
     check(call, (x, weights, bias), axis=0, symmetric=False)
     if weights.type not in ("int8", "uint8", "int4", "int2"):
         raise NotHere(f"weights of {weights.type}")
-    rows = flattened(call, x, weights)
     if x.type == "int16":
-        made = _wide(call, rows, x, weights, bias)
-    elif not call.reference and not call.operation.integer(SPARSE) and delegated(x, weights, bias):
+        return [_wide(call, x, weights, bias)]
+    rows = flattened(call, x, weights)
+    if not call.reference and not call.operation.integer(SPARSE) and delegated(x, weights, bias):
         made = _fused(call, rows, x, weights, bias)
     else:
         made = _scaled(call, _product(call, rows, x, weights, bias), x, weights, bias)
@@ -164,13 +164,23 @@ def _precise(call: Call, sum_: ir.Value, x: Slot, weights: Slot) -> ir.Value:
     return finished(call, fixed_point.round_away(call, product))
 
 
-def _wide(call: Call, rows: ir.Value, x: Slot, weights: Slot, bias: Slot | None) -> ir.Value:
+def _wide(call: Call, x: Slot, weights: Slot, bias: Slot | None) -> ir.Value:
     """16-bit activations: a product of float64, in which every sum is exact."""
     codes, zero = (call.cast(v, "float64") for v in _turned(call, weights))
     turned = call.add("Sub", [codes, zero])
-    sum_ = call.add("MatMul", [call.cast(rows, "float64"), turned])
-    if bias is not None and bias.value is not None:
-        sum_ = call.add("Add", [sum_, call.cast(bias.value, "float64")])
+    added = None if bias is None or bias.value is None else call.cast(bias.value, "float64")
+    if keeps(call, x) and sums.extent(x, -1) == sums.extent(weights, 1):
+        assert x.value is not None
+        sum_ = call.add("MatMul", [call.cast(x.value, "float64"), turned])
+        if added is not None:
+            sum_ = call.add("Add", [sum_, added])
+        return _wide_codes(call, sum_, x, weights, bias)
+    rows = flattened(call, x, weights)
+    sum_ = call.add("Gemm", [call.cast(rows, "float64"), turned, added])
+    return restored(call, _wide_codes(call, sum_, x, weights, bias), x)
+
+
+def _wide_codes(call: Call, sum_: ir.Value, x: Slot, weights: Slot, bias: Slot | None) -> ir.Value:
     said = call.operation.text("quantized_bias_type", "FLOAT32")
     if call.reference or said == "INT64" or (bias is not None and bias.type == "int64"):
         return _precise(call, sum_, x, weights)
