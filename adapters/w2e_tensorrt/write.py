@@ -117,9 +117,19 @@ def _finish(work: ir.Model, opset: int) -> None:
     called = {node.op_identifier() for graph in work.graphs() for node in graph}
     for identifier in [i for i in work.functions if i not in called]:
         del work.functions[identifier]
+    _own_names(work)
     work.graph.opset_imports.clear()
     work.graph.opset_imports.update({"": opset})
     work.ir_version = OPSETS[opset]
+
+
+def _own_names(work: ir.Model) -> None:
+    """Node names that occur once in all graphs: the parser makes layers of them, inner graphs' too."""
+    taken: set[str] = set()
+    for number, node in enumerate(node for graph in work.graphs() for node in graph):
+        if not node.name or node.name in taken:
+            node.name = f"{node.name or node.op_type}#{number}"
+        taken.add(node.name)
 
 
 def _describe(work: ir.Model, model: Model) -> None:

@@ -141,7 +141,7 @@ def _metadata(store: Store, model: Model) -> tuple[Record, ...]:
                 "buffer": store.data(bytes_of(str(text))),
             },
         )
-        for key, text in model.metadata.items()
+        for key, text in sorted(model.metadata.items())  # whatever format they came through
         if key.startswith(metadata.BUFFER)
     )
 

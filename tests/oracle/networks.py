@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -65,12 +66,12 @@ class Net:
         """The mean of each channel, as a vector."""
         return self.node("Flatten", self.node("GlobalAveragePool", x), axis=1)
 
-    def proto(self, *outputs: str) -> onnx.ModelProto:
-        """The model."""
+    def proto(self, *outputs: str, inputs: Sequence[str] = ("x",)) -> onnx.ModelProto:
+        """The model; all inputs have the same shape."""
         graph = helper.make_graph(
             self.nodes,
             "g",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, self.shape)],
+            [helper.make_tensor_value_info(x, TensorProto.FLOAT, self.shape) for x in inputs],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
             [numpy_helper.from_array(a, name) for name, a in self.weights.items()],
         )
@@ -195,6 +196,20 @@ NETWORKS: Mapping[str, Callable[[], onnx.ModelProto]] = {
     "gated": gated,
     "encoder": encoder,
 }
+
+
+def litert(path: Path, feeds: Mapping[str, Array]) -> list[Array]:
+    """What LiteRT's default kernels make; extents known at run time only are those of what is fed."""
+    interpreter = Interpreter(str(path), num_threads=1)
+    for detail in interpreter.get_input_details():
+        value = feeds[detail["name"]]
+        if tuple(detail["shape"]) != value.shape:
+            interpreter.resize_tensor_input(detail["index"], value.shape)
+    interpreter.allocate_tensors()
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], feeds[detail["name"]])
+    interpreter.invoke()
+    return [interpreter.get_tensor(o["index"]) for o in interpreter.get_output_details()]
 
 
 def inputs_of(model: onnx.ModelProto, count: int, seed: int = 1) -> list[Array]:

@@ -194,3 +194,11 @@ def test_a_variable_tensor(quantized: bool, tmp_path: Path) -> None:
     assert [v.name for v in graph_of(model).outputs] == ["y", "state.next"]
     assert model.metadata["w2e.state.state.initial"] == "0"
     same_in_litert(data, written(model, tmp_path / "out"), steps=5)
+
+
+def test_the_constant_from_which_a_state_begins_has_a_row() -> None:
+    for target in ("onnx", "tflite", "w2e"):
+        report = api.convert(FIXTURES / "leaky_int8.tflite", to=target, dry_run=True)
+        rows = {row.name: row for row in report.tensors}
+        assert rows["tfl.pseudo_qconst"].grade is Grade.EXACT
+        assert "begins with" in rows["tfl.pseudo_qconst"].reason

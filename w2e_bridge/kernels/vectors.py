@@ -63,4 +63,14 @@ def _part(node: ir.Node, scope: Scope) -> list[Entry] | None:
     return whole[start:end:step] if step > 0 else None
 
 
-_READERS = {"Concat": _joined, "Shape": _shape, "Gather": _chosen, "Slice": _part}
+def _cast(node: ir.Node, scope: Scope) -> list[Entry] | None:
+    return entries_of(given(node, 0), scope)
+
+
+_READERS = {
+    "Cast": _cast,
+    "Concat": _joined,
+    "Shape": _shape,
+    "Gather": _chosen,
+    "Slice": _part,
+}

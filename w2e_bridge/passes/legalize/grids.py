@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.codes import Integer
 
@@ -47,3 +51,18 @@ def passes(through: ActivationQuantization, to: ActivationQuantization, *, bound
     """
     within = bounded or ends(through)[0] <= ends(to)[0] + float(through.scale)  # type: ignore[arg-type]
     return within and steps(through, to) <= COARSEST
+
+
+def near(first: ActivationQuantization, last: ActivationQuantization) -> bool:
+    """Whether means of numbers of one quantization may be rounded to either of two, and then to the last."""
+    return holds(last, first) or passes(first, last, bounded=True)
+
+
+def wide(q: ActivationQuantization) -> ActivationQuantization:
+    """Codes of 16 bits that say the numbers of signed codes of 8, and 127 between each two of them.
+
+    They have no zero point, since kernels of 16 bits take none: 128 * (q - z) is at most 128 * 255.
+    """
+    assert q.scale is not None
+    scale = np.asarray(q.scale, np.float32) / np.float32(128)
+    return replace(q, codes=Integer(bits=16, signed=True), scale=scale, zero_point=None)

@@ -38,7 +38,7 @@ from w2e_bridge.passes.legalize.encodings import (
     shifted,
     without_zeros,
 )
-from w2e_bridge.passes.legalize.grids import holds, passes
+from w2e_bridge.passes.legalize.grids import holds, near, passes, wide
 from w2e_bridge.passes.legalize.operands import as_codes, computed, operands, put
 from w2e_bridge.passes.legalize.signs import unify
 from w2e_bridge.passes.legalize.wiring import Quantization, Wiring
@@ -181,13 +181,14 @@ class _Satisfier:
         wanted = [q for value in made if (q := self.wiring.quantization(value)) is not None]
         given = operands(operation, row)
         if row.rule is Rule.FIXED:
-            kernel = [(_fixed(row, q), q) for q in wanted if str(q.codes) in row.fixed]
-            fits = [passes(own, q, bounded=row.bounded) for own, q in kernel]
+            kernel = [(_fixed(row, to), to) for to in wanted if str(to.codes) in row.fixed]
+            fits = [passes(own, to, bounded=row.bounded) for own, to in kernel]
             return len(kernel) == len(wanted) and all(fits)
         first = self._of(given[0]) if given else None
         if row.rule is not Rule.SAME or first is None:
             return True
-        return all(holds(q, first) or passes(first, q, bounded=True) for q in wanted)
+        widened = str(first.codes) == "int8" and "int16" in row.types
+        return widened or all(near(first, to) for to in wanted)
 
     def _of(self, value: ir.Value) -> Quantization:
         """The quantization of an operand as its kernel reads it."""
@@ -258,22 +259,32 @@ class _Satisfier:
         q = self.wiring.quantization
         if row.rule is Rule.FIXED:
             for value in made:
-                wanted = _fixed(row, q(value))
-                if not _alike(wanted, q(value)):
+                own = q(value)
+                wanted = None if own is None else _fixed(row, own)
+                if not _alike(wanted, own):
                     self.wiring.make(value, wanted)
         given = operands(operation, row)
         if row.rule not in (Rule.MOVE, Rule.JOIN, Rule.SAME) or not given or not made:
             return
-        first, last = self._of(given[0]), q(made[0])
-        fine = first is not None and last is not None and holds(last, first)
-        if row.rule is Rule.JOIN or (row.rule is Rule.SAME and fine):
-            for value in dict.fromkeys(given):
-                if not _alike(self._of(value), last):
-                    self.wiring.read(operation.nodes, value, last)
-            return
+        read, make = self._sides(row, self._of(given[0]), q(made[0]))
+        for value in dict.fromkeys(given):
+            if read is not None and not _alike(self._of(value), read):
+                self.wiring.read(operation.nodes, value, read)
         for value in made:
-            if not _alike(q(value), first):
-                self.wiring.make(value, first)
+            if make is not None and not _alike(q(value), make):
+                self.wiring.make(value, make)
+
+    def _sides(
+        self, row: Constraint, first: Quantization, last: Quantization
+    ) -> tuple[Quantization, Quantization]:
+        """What is read and what is made; None where that stays as it is."""
+        if row.rule is Rule.JOIN:
+            return last, None
+        if row.rule is Rule.MOVE or first is None or last is None:
+            return None, first
+        if holds(last, first):
+            return last, None
+        return (None, first) if near(first, last) else (wide(first), wide(first))
 
 
 def _weights(tensor: Tensor, row: Constraint, *, signed: bool) -> Tensor | None:
@@ -304,8 +315,7 @@ def _alike(a: Quantization, b: Quantization) -> bool:
     return a is b or (a is not None and b is not None and equal(a, b))
 
 
-def _fixed(row: Constraint, q: Quantization) -> Quantization:
-    assert q is not None
+def _fixed(row: Constraint, q: ActivationQuantization) -> ActivationQuantization:
     scale, zero = row.fixed[str(q.codes)]
     return replace(
         q,

@@ -253,12 +253,16 @@ def _delegated(call: Call, weights: Slot) -> bool:
     if weights.tensor is None or kind == "depthwise_conv_2d":
         return False
     if kind == "fully_connected":
-        axis = None if weights.quantized is None else weights.quantized.axis
         depth = sums.extent(weights, 1) or 1
-        if weights.type == "int2" and axis is None:
+        if weights.type == "int2" and not of_channels(weights):
             return False
         return depth % NARROW_WEIGHTS.get(weights.type, 1) == 0
     return weights.type == "int8"
+
+
+def of_channels(weights: Slot) -> bool:
+    """Whether there are as many scales as rows of weights."""
+    return weights.quantized is not None and weights.quantized.scale.size == sums.extent(weights, 0)
 
 
 def _channels_differ(weights: Slot) -> bool:

@@ -24,6 +24,7 @@ from w2e_onnx.lowering.litert.hybrid import (
     hybrid,
     is_hybrid,
     is_single,
+    of_channels,
 )
 from w2e_onnx.lowering.litert.rules import NotHere, Rule
 from w2e_onnx.lowering.litert.scaling import check, clipped, finished, multipliers
@@ -77,7 +78,7 @@ def delegated(x: Slot, weights: Slot, bias: Slot | None) -> bool:
         return weights.type == "uint8"
     if quantized.zero_point.any():
         return False
-    if weights.type == "int2" and quantized.axis is None:
+    if weights.type == "int2" and not of_channels(weights):
         return False
     return depth % NARROW_WEIGHTS.get(weights.type, 1) == 0
 
@@ -151,7 +152,7 @@ def _scaled(call: Call, sum_: ir.Value, x: Slot, weights: Slot, bias: Slot | Non
 
 def _exact(weights: Slot) -> bool:
     """Whether the kernel multiplies scales in double precision: where each channel has its own."""
-    return weights.quantized is not None and weights.quantized.axis is not None
+    return weights.quantized is not None and weights.quantized.scale.size > 1
 
 
 def _precise(call: Call, sum_: ir.Value, x: Slot, weights: Slot) -> ir.Value:
