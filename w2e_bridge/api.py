@@ -122,6 +122,22 @@ def convert(  # noqa: PLR0913 - the public spelling: each word is an option of t
     return lower(_lift(path, spec, resolve(spec, "lift", reading)), wishes, progress)
 
 
+def inspect(path: AnyPath, **options: OptionValue) -> dict[str, object]:
+    """What a file holds, as plain data: the model, and under `file` what its format alone knows.
+
+    Args:
+        path: the file or folder.
+        **options: options of its format.
+    """
+    from w2e_bridge.fidelity.describe import describe
+
+    spec = sniff(Path(path))
+    document = describe(_lift(Path(path), spec, resolve(spec, "lift", options)))
+    if spec.inspect is not None:
+        document["file"] = dict(load(spec, spec.inspect)(Path(path)))
+    return document
+
+
 def compare(a: AnyPath, b: AnyPath) -> Comparison:
     """Compare the tensors of two models of any formats, by name."""
     return replace(compare_models(open(a), open(b)), a=str(a), b=str(b))

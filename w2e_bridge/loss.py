@@ -11,7 +11,8 @@ from w2e_bridge.errors import LossError
 class Grade(enum.IntEnum):
     """How faithfully parameters were carried, best first.
 
-    EXACT: codes stay codes and decode to bit-equal float32; of a float tensor: equal values.
+    EXACT: codes stay codes and decode to bit-equal float32; of a float tensor: equal values. Where a target
+        has no negative scales, a zero may lose its sign: the row's reason says so.
     ROUNDING: codes kept; a scale, offset or float value rounded to the target's type.
     REQUANTIZED: new codes, made from decoded values.
     FLOAT: stored as float although the source was quantized.

@@ -231,6 +231,8 @@ def encoded_tensor(codes: Tensor, slot: Parameters, editor: Editor) -> Tensor:
     extents = (WHOLE,) * rank
     if slot.axis >= 0:
         extents = tuple(1 if a == slot.axis else WHOLE for a in range(rank))
+    if len(scale.shape) > 1:
+        extents = (*(1 for _ in range(rank - 1)), codes.columns // scale.columns)
     offset = None
     if numbers(zero).any():
         offset = Offset(kind=OffsetKind.ZERO_POINT, encoding=zero.encoding)

@@ -10,5 +10,6 @@ FORMAT = Format(
     lift="w2e_tflite.read:lift",
     lower="w2e_tflite.write:lower",
     profiles="w2e_tflite.profiles:profiles",
+    inspect="w2e_tflite.inspecting:inspect",
     docs="https://ai.google.dev/edge/litert",
 )

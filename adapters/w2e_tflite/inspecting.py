@@ -74,12 +74,12 @@ class Arena:
 
     Attributes:
         nbytes: that a greedy planner needs, the largest tensors placed first (as LiteRT's does).
-        least: the most that lives at once, which no planner can beat.
+        least_nbytes: the most that lives at once, which no planner can beat.
         operator: number of the operator at which that is.
     """
 
     nbytes: int
-    least: int
+    least_nbytes: int
     operator: int
 
 
@@ -214,7 +214,7 @@ def arena(values: list[Life], alignment: int = ALIGNMENT) -> Arena:
     blocks = [(-(-v.nbytes // alignment) * alignment, v) for v in values if v.nbytes]
     least, operator = _most_at_once(blocks)
     if len(blocks) > _MOST_BLOCKS:
-        return Arena(nbytes=least, least=least, operator=operator)
+        return Arena(nbytes=least, least_nbytes=least, operator=operator)
     placed: list[tuple[int, int, Life]] = []  # (offset, end, life), sorted
     top = 0
     for size, value in sorted(blocks, key=lambda b: (-b[0], b[1].first)):
@@ -227,7 +227,7 @@ def arena(values: list[Life], alignment: int = ALIGNMENT) -> Arena:
             at = max(at, end)
         bisect.insort(placed, (at, at + size, value), key=lambda p: p[:2])
         top = max(top, at + size)
-    return Arena(nbytes=top, least=least, operator=operator)
+    return Arena(nbytes=top, least_nbytes=least, operator=operator)
 
 
 def _most_at_once(blocks: list[tuple[int, Life]]) -> tuple[int, int]:
@@ -248,19 +248,21 @@ def inspect(path: Path) -> dict[str, object]:
 
     Returns:
         `operators`: rows of kind, version, types, count; `arena`: one for each subgraph, with its name;
-        `values`: bytes of all values together; `signatures`: their keys.
+        `values_nbytes`: of all values together; `signatures`: their keys; `tensors`: all of them, with their
+        quantization.
     """
     container = open_file(path)
     graphs = [(graph.text("name"), lives(graph)) for graph in container.subgraphs]
     return {
         "operators": [_row(row) for row in operators(container)],
         "arena": [{"subgraph": name, **_row(arena(values))} for name, values in graphs],
-        "values": sum(value.nbytes for _, values in graphs for value in values),
+        "values_nbytes": sum(value.nbytes for _, values in graphs for value in values),
         "signatures": [
             record.text("signature_key") for record in container.model.records("signature_defs")
         ],
+        "tensors": [_row(row) for row in tensors(container)],
     }
 
 
-def _row(row: OperatorRow | Arena) -> dict[str, object]:
+def _row(row: OperatorRow | TensorRow | Arena) -> dict[str, object]:
     return {name: getattr(row, name) for name in row.__slots__}

@@ -133,7 +133,7 @@ def test_whatever_happens_names_the_file(
         warnings.warn("noise", stacklevel=1)
         raise error
 
-    monkeypatch.setattr(api, "open", fail)
+    monkeypatch.setattr(api, "inspect", fail)
     done = w2e("inspect", "bear.toy")
     assert done.code == 2
     assert done.stderr.startswith(f"w2e-bridge: {text}")

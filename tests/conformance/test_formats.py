@@ -14,20 +14,34 @@ from w2e_bridge.ir.model import Model
 from w2e_bridge.testing import conformance
 from w2e_bridge.testing.models import ZOO
 
-FIXTURE = Path(__file__).parents[2] / "fixtures" / "gguf" / "llama-Q4_0.gguf"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+FIXTURE = FIXTURES / "gguf" / "llama-Q4_0.gguf"
+NETWORK = FIXTURES / "tflite" / "convnet_int8.tflite"
+CACHE = "TRT-8600-EntropyCalibration2\nimages: 3c010a14\n(Unnamed Layer* 4)_output: 3a83126f\n"
+RANGES = ("calibration_cache", "calibration_table", "dynamic_ranges")
+"""Formats of nothing but scales."""
+
 ALL = list(formats().values())
 WRITTEN = [spec for spec in ALL if spec.lower is not None]
 KEEPS_ALL = {"w2e"}
 """Formats that must accept every model of the zoo."""
 
 
-def animal(name: str) -> Model:
-    """A model of the zoo, or a real one, which every format of ours accepts."""
-    return w2e_bridge.open(FIXTURE) if name == "llama" else ZOO[name]()
+def animal(spec: Format, name: str, folder: Path) -> Model:
+    """A model of the zoo, or a real one of a kind that the format is for."""
+    if name != "real":
+        return ZOO[name]()
+    if spec.name == "tflite":
+        return w2e_bridge.open(NETWORK)
+    if spec.name in RANGES:
+        source = folder / "source.cache"
+        source.write_text(CACHE)
+        return w2e_bridge.open(source)
+    return w2e_bridge.open(FIXTURE)
 
 
 def must_accept(spec: Format, name: str) -> bool:
-    return name == "llama" or spec.name in KEEPS_ALL
+    return name == "real" or spec.name in KEEPS_ALL
 
 
 @pytest.mark.parametrize("spec", ALL, ids=lambda spec: spec.name)
@@ -36,17 +50,17 @@ def test_record(spec: Format) -> None:
     conformance.check_profiles(spec)
 
 
-@pytest.mark.parametrize("name", [*ZOO, "llama"])
+@pytest.mark.parametrize("name", [*ZOO, "real"])
 @pytest.mark.parametrize("spec", WRITTEN, ids=lambda spec: spec.name)
 def test_round_trip(spec: Format, name: str, tmp_path: Path) -> None:
-    accepted = conformance.check_round_trip(spec, animal(name), tmp_path)
+    accepted = conformance.check_round_trip(spec, animal(spec, name, tmp_path), tmp_path)
     assert accepted or not must_accept(spec, name)
 
 
-@pytest.mark.parametrize("name", ["two_levels", "llama"])
+@pytest.mark.parametrize("name", ["two_levels", "real"])
 @pytest.mark.parametrize("spec", WRITTEN, ids=lambda spec: spec.name)
 def test_same_bytes_twice(spec: Format, name: str, tmp_path: Path) -> None:
-    accepted = conformance.check_deterministic(spec, animal(name), tmp_path)
+    accepted = conformance.check_deterministic(spec, animal(spec, name, tmp_path), tmp_path)
     assert accepted or not must_accept(spec, name)
 
 
@@ -54,7 +68,7 @@ def test_same_bytes_twice(spec: Format, name: str, tmp_path: Path) -> None:
 def test_truncated(spec: Format, tmp_path: Path) -> None:
     for folder in ("in", "cuts"):
         (tmp_path / folder).mkdir()
-    path = conformance.lowered(animal("llama"), spec, tmp_path / "in")
+    path = conformance.lowered(animal(spec, "real", tmp_path), spec, tmp_path / "in")
     assert path is not None
     for companion in path.parent.iterdir():
         if companion != path:

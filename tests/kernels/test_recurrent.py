@@ -69,7 +69,7 @@ def test_a_call_is_the_operation_again(kind: str) -> None:
     assert again.kind == kind
     assert dict(again.attributes) == dict(attributes)
     assert len(again.outputs) == len(outputs)
-    names = [None if v is None else v.name for v in again.inputs]  # type: ignore[union-attr]
+    names = [None if v is None else v.name for v in again.inputs]
     assert names == [None if d is None else f"x{i}" for i, d in enumerate(operands)]
 
 

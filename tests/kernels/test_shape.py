@@ -20,7 +20,7 @@ ALL = [*SHAPE, *SLICING, *STRIDED, NEW_AXIS, *PADDING, *INDICES, *SCATTER, *SPAC
 
 
 @pytest.mark.parametrize("case", ALL, ids=str)
-@pytest.mark.parametrize("dtype", ["float32", "int32", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_is_found_again(case: Moves, dtype: str) -> None:
     if dtype in case.only:
         case.check_found(dtype)

@@ -227,8 +227,9 @@ def quantized(model: onnx.ModelProto, folder: Path, spelling: str, *, channels: 
         model: of floats.
         folder: for the files.
         spelling: form, activations, weights: "QDQ QUInt8 QInt8".
-        channels: whether weights have a scale for each channel. Signed codes have 7 bits, since without
-            VNNI products of uint8 and int8 saturate in the runtime's kernels.
+        channels: whether weights have a scale for each channel; those of convolutions are signed then.
+            Signed codes have 7 bits, since without VNNI products of uint8 and int8 saturate in the
+            runtime's kernels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -256,7 +257,7 @@ def quantized(model: onnx.ModelProto, folder: Path, spelling: str, *, channels: 
             Reader(),
             quant_format=QuantFormat[form],
             per_channel=channels,
-            reduce_range=weights == "QInt8",
+            reduce_range=channels or weights == "QInt8",
             weight_type=QuantType[weights],
             activation_type=QuantType[activations],
         )

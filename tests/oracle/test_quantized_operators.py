@@ -57,15 +57,21 @@ def padded(net: Net, x: str, _: str) -> str:
     return net.node("Pad", x, net.constant([0, 0, 1, 2, 0, 0, 0, 1], np.int64))
 
 
+def divided(net: Net, x: str, z: str) -> str:
+    # What is divided by 0 is not a number that any two runtimes agree about.
+    return net.node("Div", x, net.node("Max", z, net.constant(0.5, np.float32)))
+
+
 def gemm(net: Net, x: str, _: str) -> str:
     return net.node("MatMul", x, net.drawn(6, 3, fan=6))
 
 
+# LiteRT's default kernels: XNNPACK's, and those of tensorflow/lite/kernels where it has none.
 OPERATORS: dict[str, Callable[[Net, str, str], str]] = {
     "Add": two("Add"),
     "Sub": two("Sub"),
     "Mul": two("Mul"),
-    "Div": two("Div"),
+    "Div": divided,
     "Min": two("Min"),
     "Max": two("Max"),
     "Concat": two("Concat", axis=1),

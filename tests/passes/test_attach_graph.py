@@ -86,7 +86,8 @@ def test_prepare_for_a_target_that_stores_tensors_changes_nothing() -> None:
 
 
 def test_every_pass_says_why_it_is_exact() -> None:
-    for steps in PIPELINES.values():
+    for make in PIPELINES.values():
+        steps = make()
         for step in steps:
             text = type(step).__doc__ or ""
             assert all(word in text for word in ("before:", "after:", "why exact:"))

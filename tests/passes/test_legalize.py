@@ -89,6 +89,7 @@ CONVOLUTIONS: dict[str, Callable[[Net], str]] = {
     "one axis": lambda n: conv(n, (2, 4, 9), 6, (3,), pads=[1, 1]),
     "one axis, odd": lambda n: conv(n, (2, 4, 9), 8, (5,), pads=[4, 0], strides=[2], group=4),
     "volume": lambda n: conv(n, (1, 2, 5, 6, 4), 3, (3, 3, 3), pads=[1, 1, 1, 1, 1, 1]),
+    "volume, groups": lambda n: conv(n, (1, 4, 5, 6, 4), 6, (3, 1, 3), group=2),
     "volume, odd": lambda n: conv(n, (1, 2, 5, 6, 4), 3, (2, 3, 1), pads=[1, 0, 0, 0, 2, 0]),
 }
 

@@ -51,7 +51,6 @@ EVERY: dict[str, Case] = {
     "add": Case(real=np.add, inputs=2),
     "sub": Case(real=np.subtract, inputs=2),
     "mul": Case(real=np.multiply, inputs=2),
-    "div": Case(real=np.divide, inputs=2, positive=True, close=2),
     "prelu": Case(real=lambda x, a: np.where(x < 0, x * a, x), inputs=2, shapes=[SHAPE, (1, 1, 8)]),
     "squared_difference": Case(real=lambda a, b: (a - b) ** 2, inputs=2),
     "relu": Case(real=lambda x: np.maximum(x, 0)),

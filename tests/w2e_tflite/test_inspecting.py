@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.cli.runner import run_main
 from tests.w2e_tflite.maker import Op, Spec, build, const
 from tests.w2e_tflite.test_write import network
 from w2e_tflite.container import open_file
@@ -56,7 +58,7 @@ def test_memory_of_a_chain(tmp_path: Path) -> None:
     container = open_file(path)
     found = arena(lives(container.subgraphs[0]))
     # x of 72 bytes and a of 144 live at once, each in blocks of 64
-    assert (found.least, found.operator) == (128 + 192, 0)
+    assert (found.least_nbytes, found.operator) == (128 + 192, 0)
     assert found.nbytes == 320
 
 
@@ -79,5 +81,18 @@ LIVES = st.builds(
 def test_no_plan_is_smaller_than_what_lives_at_once(values: list[Life]) -> None:
     found = arena(values, alignment=1)
     alive = [sum(v.nbytes for v in values if v.first <= t <= v.last) for t in range(-1, 30)]
-    assert found.least == max(alive)
-    assert found.least <= found.nbytes <= sum(v.nbytes for v in values)
+    assert found.least_nbytes == max(alive)
+    assert found.least_nbytes <= found.nbytes <= sum(v.nbytes for v in values)
+
+
+def test_the_command_line_shows_it() -> None:
+    path = Path(__file__).parents[2] / "fixtures" / "tflite" / "two_heads_int8.tflite"
+    done = run_main("inspect", str(path))
+    assert (done.code, done.stderr) == (0, "")
+    shown = [line.split() for line in done.stdout.splitlines()]
+    assert ["CONV_2D", "3", "INT8", "×", "INT8[8]", "×", "INT32[8]", "→", "INT8", "2"] in shown
+    assert ["classify", "576", "B", "576", "B"] in shown
+    assert ["segment"] in shown
+    said = json.loads(run_main("inspect", str(path), "--json").stdout)["file"]
+    assert said["signatures"] == ["classify", "segment"]
+    assert {row["name"] for row in said["tensors"]} >= {"classify_x:0", "segment_x:0", "Conv2D"}

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import w2e_bridge.api as api
 from tests.w2e_tflite.maker import Graph, Op, Spec, build, build_graphs, const, litert
 from tests.w2e_tflite.test_read import graph_of
 from tests.w2e_tflite.through import lifted, same_in_litert, through, written
 from w2e_bridge.errors import FormatError, UnsupportedError
+from w2e_bridge.loss import Grade
 
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "tflite"
 NAME = {"container": "", "shared_name": "memory"}
 F = (1, 2)
 

@@ -40,12 +40,11 @@ def command(
     Reads headers, not weights. Works on every installed format, and on files that hold no network
     (vocabularies, importance matrices).
     """
-    from w2e_bridge.api import open as lift
-    from w2e_bridge.fidelity.describe import describe
+    from w2e_bridge import api
     from w2e_bridge.fidelity.report import to_json
 
     with about(source):
-        document = describe(lift(source, **options))
+        document = api.inspect(source, **options)
     if as_json:
         print(to_json(document))
     elif not quiet:
@@ -85,7 +84,35 @@ def _lines(document: Document, *, tensors: bool, every: bool) -> list[str]:
             f"component {name} ({component['kind']})",
             *_lines(component, tensors=tensors, every=every)[1:],
         ]
+    for name, content in document.get("file", {}).items():
+        lines += _section(name, content, most)
     return lines
+
+
+def _section(name: str, content: object, most: int) -> list[str]:
+    """What a format says of its file in its own words: a table, a list or a line."""
+    if not isinstance(content, list):
+        return ["", f"{_head(name)}: {_cell(name, content)}"]
+    rows = [row for row in content if isinstance(row, dict)]
+    if not rows or len(rows) < len(content):
+        return ["", *listed(name, [short(item, 110) for item in content], most)] if content else []
+    head = [key for key in rows[0] if any(row.get(key) not in ("", None, False) for row in rows)]
+    body = [[_cell(key, row.get(key)) for key in head] for row in rows[:most]]
+    numbers = [i for i, key in enumerate(head) if isinstance(rows[0].get(key), int)]
+    more = [f"  … and {len(rows) - most} more"] if len(rows) > most else []
+    return ["", name, *table([[_head(key) for key in head], *body], numbers), *more]
+
+
+def _head(key: str) -> str:
+    return "size" if key == "nbytes" else key.removesuffix("_nbytes").replace("_", " ")
+
+
+def _cell(key: str, value: object) -> str:
+    if key.endswith("nbytes") and isinstance(value, int):
+        return size(value)
+    if isinstance(value, list | tuple):
+        return "×".join(map(str, value))
+    return short(value, 60)
 
 
 def _preview(value: object) -> str:

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 from w2e_bridge.cli.help import HelpFirst, write_options
 from w2e_bridge.formats.options import Side
 from w2e_bridge.formats.registry import formats
-from w2e_bridge.formats.spec import Option
+from w2e_bridge.formats.spec import Format, Option
 
 
 class FormatCommand(HelpFirst):
@@ -21,19 +21,20 @@ class FormatCommand(HelpFirst):
     def __init__(self, *args: Any, sides: Sequence[Side], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.sides = sides
-        self._theirs: dict[str, click.Option] | None = None
+        self._theirs: dict[tuple[Format, ...], dict[str, click.Option]] = {}
 
     @property
     def theirs(self) -> dict[str, click.Option]:
         """The formats' options by the formats' own names."""
-        if self._theirs is None:
+        installed = tuple(formats().values())
+        if installed not in self._theirs:
             taken = {word for parameter in self.params for word in parameter.opts}
-            self._theirs = {
+            self._theirs[installed] = {
                 name: _render(name, rows)
                 for name, rows in _collect(self.sides).items()
                 if f"--{name}" not in taken
             }
-        return self._theirs
+        return self._theirs[installed]
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own options and the formats'."""

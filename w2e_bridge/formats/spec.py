@@ -48,6 +48,8 @@ class Format:
     - `lower(model: Model, decisions: Decisions, request: Request) -> Output`
     - `accepts(path: Path) -> bool`: whether a folder is a model of this format
     - `encodings() -> Mapping[str, Encoding]`: how its files store weights, by the format's own names
+    - `inspect(path: Path) -> Mapping[str, object]`: what `inspect` shows of a file beyond the canonical
+      model, in terms of JSON: each entry is a section, a list of mappings is shown as a table
     - of `lints`: `(path: Path) -> Sequence[Finding]`, see `formats.lint`
 
     Attributes:
@@ -55,7 +57,7 @@ class Format:
         title: for people: "GGUF (llama.cpp)".
         suffixes: file names end so; the first is the one written.
         magic: (offset, bytes) of which one must match; empty = decided by suffix.
-        lift, prepare, lower, profiles, accepts, encodings: see above; None where the format has none.
+        lift, prepare, lower, profiles, accepts, encodings, inspect: see above; None where the format has none.
         options: of lift and lower.
         lints: (name of what a model is checked for, "module:function").
         requires: importable modules that it needs beyond the core's, with what installs them.
@@ -72,6 +74,7 @@ class Format:
     profiles: str | None = None
     accepts: str | None = None
     encodings: str | None = None
+    inspect: str | None = None
     options: tuple[Option, ...] = ()
     lints: tuple[tuple[str, str], ...] = ()
     requires: tuple[tuple[str, str], ...] = ()

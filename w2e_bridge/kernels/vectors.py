@@ -64,7 +64,9 @@ def _part(node: ir.Node, scope: Scope) -> list[Entry] | None:
 
 
 def _cast(node: ir.Node, scope: Scope) -> list[Entry] | None:
-    return entries_of(given(node, 0), scope)
+    source = given(node, 0)
+    whole = source is not None and source.dtype in (None, ir.DataType.INT32, ir.DataType.INT64)
+    return entries_of(source, scope) if whole else None
 
 
 _READERS = {

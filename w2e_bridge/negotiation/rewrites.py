@@ -262,11 +262,15 @@ def _added(codes: AnyArray, amount: int, dtype: np.dtype[np.generic]) -> AnyArra
     return (codes.astype(np.int64) + amount).astype(dtype)
 
 
+ZEROS_WITHOUT_SIGN = "scales above 0, exact but for the sign of zeros"
+"""Name of the one step that is exact in numbers and not in the bits of every zero."""
+
+
 def positive_scales(encoding: Encoding, form: Form) -> Step | None:
     """Scales above 0: a negative one turns its sign and that of its codes, one of 0 becomes 1 over zeros.
 
     Exact where the codes' range holds both signs of every code: (-q) * (-s) is q * s bit for bit, but for
-    the sign of a zero.
+    the sign of a zero; the step's name says so in the report.
     """
     codes, scale = encoding.codes, encoding.scale
     if not form.positive or scale is None or encoding.offset is not None:
@@ -295,7 +299,7 @@ def positive_scales(encoding: Encoding, form: Form) -> Step | None:
         kept = np.where(numbers == 0, np.ones((), numbers.dtype), np.abs(numbers))
         return replace(parts, codes=parts.codes * spread, scale=Parts(codes=kept))
 
-    return Step(name="scales above 0", after=encoding, apply=apply, holds=holds)
+    return Step(name=ZEROS_WITHOUT_SIGN, after=encoding, apply=apply, holds=holds)
 
 
 def split_blocks(encoding: Encoding, form: Form) -> Step | None:

@@ -120,12 +120,12 @@ def _never_close(number: int, power: int) -> bool:
 @cache
 def _steps_right(number: int, power: int) -> bool:
     """The same, by trying: both functions rise, and are the same where the exact one takes its steps."""
-    factor, offset = line(np.int32(number), np.int32(power))
+    factor, offset = line(np.asarray(number), np.asarray(power))
     steps = np.arange(-(2**15), 2**15 + 1, dtype=np.int64)
     low, high = np.full(steps.shape, -(2**31)), np.full(steps.shape, 2**31)
     while (high - low > 1).any():  # the least number that reaches a step
         middle = (low + high) // 2
-        reached = multiply(middle, np.int32(number), np.int32(power), up=True) >= steps
+        reached = multiply(middle, np.asarray(number), np.asarray(power), up=True) >= steps
         low, high = np.where(reached, low, middle), np.where(reached, middle, high)
     within = (low > -(2**31)) & (high < 2**31)
     over = np.floor(high * factor + offset) >= steps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from w2e_bridge.formats.spec import Request
@@ -10,26 +10,57 @@ from w2e_bridge.ir.model import Model
 from w2e_bridge.negotiation.profile import Profile
 from w2e_bridge.passes.attach_graph import AttachGraph
 from w2e_bridge.passes.base import Pass, PassResult, Sequence
-from w2e_bridge.passes.layout.passes import ChannelsFirst, ChannelsLast
-from w2e_bridge.passes.legalize import Legalize, SatisfyConstraints
+
+Steps = tuple[Pass, ...]
 
 LARGE = frozenset({"Attention", "RotaryEmbedding", "RMSNormalization"})
 """Standard operators that stand for many."""
 
-PIPELINES: Mapping[str, tuple[Pass, ...]] = {
-    # A target that stores tensors takes them as they come.
-    "tensors": (),
-    # A target that runs a graph needs one. First of all, since every other pass looks at it.
-    "graph": (AttachGraph(),),
-    # Runtimes that have none of the large operators of language models, or not in every type.
-    "parts": (AttachGraph(), Legalize(only=LARGE)),
-    # Runtimes that compute channels first get no Transposes that they would have to take out themselves.
-    "NCHW": (AttachGraph(), ChannelsFirst()),
-    # Integer kernels on channels-last values: first the operators that they have, then the layout, then
-    # the quantization that each accepts, which is asked of the operations that have come out.
-    "NHWC": (AttachGraph(), Legalize(), ChannelsLast(), SatisfyConstraints()),
+
+def _tensors() -> Steps:
+    """A target that stores tensors takes them as they come."""
+    return ()
+
+
+def _graph() -> Steps:
+    """A target that runs a graph needs one. First of all, since every other pass looks at it."""
+    return (AttachGraph(),)
+
+
+def _parts() -> Steps:
+    """Runtimes that have none of the large operators of language models, or not in every type."""
+    from w2e_bridge.passes.legalize import Legalize
+
+    return (AttachGraph(), Legalize(only=LARGE))
+
+
+def _first() -> Steps:
+    """Runtimes of channels first get no Transposes that they would have to take out themselves."""
+    from w2e_bridge.passes.layout.passes import ChannelsFirst
+
+    return (AttachGraph(), ChannelsFirst())
+
+
+def _last() -> Steps:
+    """Integer kernels on channels-last values.
+
+    First the operators that they have, then the layout, then the quantization that each accepts, which
+    is asked of the operations that have come out.
+    """
+    from w2e_bridge.passes.layout.passes import ChannelsLast
+    from w2e_bridge.passes.legalize import Legalize, SatisfyConstraints
+
+    return (AttachGraph(), Legalize(), ChannelsLast(), SatisfyConstraints())
+
+
+PIPELINES: Mapping[str, Callable[[], Steps]] = {
+    "tensors": _tensors,
+    "graph": _graph,
+    "parts": _parts,
+    "NCHW": _first,
+    "NHWC": _last,
 }
-"""Name to passes in order."""
+"""Name to what gives the passes in order, imported when they are wanted."""
 
 
 def pipeline(model: Model, profile: Profile, request: Request) -> str:
@@ -66,6 +97,6 @@ def prepare(model: Model, profile: Profile, request: Request) -> PassResult:
     Raises:
         UnsupportedError: the target needs a graph and none can be built.
     """
-    result = Sequence(PIPELINES[pipeline(model, profile, request)])(model)
+    result = Sequence(PIPELINES[pipeline(model, profile, request)]())(model)
     remarks = (*result.model.remarks, *result.remarks)
     return replace(result, model=replace(result.model, remarks=remarks))

@@ -14,10 +14,14 @@ import numpy as np
 
 from w2e_bridge import api
 from w2e_bridge.errors import BridgeError, UnsupportedError
+from w2e_bridge.fidelity.report import Report
 from w2e_bridge.formats.registry import load
 from w2e_bridge.formats.spec import Format
+from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.model import Model
+from w2e_bridge.loss import Grade
 from w2e_bridge.negotiation.profile import Profile
+from w2e_bridge.negotiation.rewrites import ZEROS_WITHOUT_SIGN
 
 PIECES = 64
 
@@ -26,10 +30,10 @@ def check_record(spec: Format) -> None:
     """The record is complete and what it names can be imported."""
     assert spec.name.isidentifier(), f"'{spec.name}' can't be typed as --to"
     assert spec.suffixes, f"{spec.name} has no suffix"
-    assert all(suffix.startswith(".") for suffix in spec.suffixes), spec.suffixes
+    assert spec.suffixes[0].startswith("."), f"'{spec.suffixes[0]}' is written behind a stem"
     assert spec.lift or spec.lower, f"{spec.name} neither lifts nor lowers"
     assert (spec.lower is None) == (spec.profiles is None), "what lowers has profiles"
-    for target in (spec.lift, spec.lower, spec.profiles, spec.accepts):
+    for target in (spec.lift, spec.lower, spec.profiles, spec.accepts, spec.inspect):
         if target is not None:
             assert callable(load(spec, target)), target
     names = [option.name for option in spec.options]
@@ -50,32 +54,56 @@ def check_profiles(spec: Format) -> None:
 
 def lowered(model: Model, spec: Format, folder: Path) -> Path | None:
     """The model as a file of the format, or None where the format refuses it and says so."""
-    wishes = api.Wishes(to=spec.name, out=folder / f"model{spec.suffixes[0]}", audit="none")
+    return None if _lowered(model, spec, folder) is None else _file(spec, folder)
+
+
+def _file(spec: Format, folder: Path) -> Path:
+    return folder / f"model{spec.suffixes[0]}"
+
+
+def _lowered(model: Model, spec: Format, folder: Path) -> Report | None:
+    wishes = api.Wishes(to=spec.name, out=_file(spec, folder), audit="none")
     try:
-        api.lower(model, wishes)
+        return api.lower(model, wishes)
     except UnsupportedError:
         return None
     except BridgeError as error:
         if error.exit_code == 1:  # it would lose something: refused as it should be
             return None
         raise
-    return folder / f"model{spec.suffixes[0]}"
 
 
 def check_round_trip(spec: Format, model: Model, folder: Path) -> bool:
-    """What a format accepts comes back: same names, shapes and decoded bits. False: not accepted."""
-    path = lowered(model, spec, folder)
-    if path is None:
+    """What a format accepts comes back: same names, shapes and decoded bits. False: not accepted.
+
+    Of values, what the report calls exact has its scale and zero point.
+    """
+    report = _lowered(model, spec, folder)
+    if report is None:
         return False
-    again = api.open(path)
+    again = api.open(_file(spec, folder))
+    unsigned = {row.name for row in report.tensors if ZEROS_WITHOUT_SIGN in row.reason}
     for name, tensor in model.tensors.items():
         assert name in again.tensors, f"'{name}' did not come back"
         other = again.tensors[name]
         assert other.shape == tensor.shape, f"'{name}': {other.shape}, was {tensor.shape}"
         want, got = tensor.dequantize(), other.dequantize()
+        if name in unsigned:
+            want, got = want + np.float32(0), got + np.float32(0)  # -0 + 0 is 0
         same = np.array_equal(want.view(np.uint32), got.view(np.uint32))
         assert same, f"'{name}' decodes to other numbers"
+    for row in report.values:
+        if row.grade is Grade.EXACT:
+            assert row.name in again.activations, f"'{row.name}' did not come back"
+            before, after = model.activations[row.name], again.activations[row.name]
+            assert _parameters(before) == _parameters(after), f"'{row.name}' is quantized otherwise"
     return True
+
+
+def _parameters(value: ActivationQuantization) -> tuple[str, object, object]:
+    scale = None if value.scale is None else np.float32(value.scale).tobytes()
+    zero = 0 if value.zero_point is None else value.zero_point.tolist()
+    return str(value.codes), scale, zero
 
 
 def check_deterministic(spec: Format, model: Model, folder: Path) -> bool:

@@ -62,9 +62,20 @@ def axis(default: int | None) -> Remap:
     return remap
 
 
+def last_axis(site: Site, perm: Perm, after: Perm) -> Change | None:
+    """An axis that channels-last kernels want last: where it is last, it stays so."""
+    del after
+    rank = len(perm)
+    own = site.integer("axis", -1) % rank
+    where = inverse(perm)[own]
+    if site.last and own == rank - 1 != where:
+        return None
+    return Change(attributes={"axis": where})
+
+
 def axis_since_13(site: Site, perm: Perm, after: Perm) -> Change | None:
     """Softmax and its kin, which flattened their input to a matrix before version 13."""
-    return axis(-1)(site, perm, after) if site.opset >= 13 else None
+    return last_axis(site, perm, after) if site.opset >= 13 else None
 
 
 def axis_input(slot: int) -> Remap:

@@ -79,7 +79,7 @@ ROWS: Mapping[str, Row] = {
     "Concat": Row(data=None, remap=rules.axis(None)),
     "CumSum": Row(remap=rules.axis_input(1)),
     "Gather": Row(outward=rules.gather_outward, inward=rules.gather_inward, remap=rules.axis(0)),
-    "LpNormalization": Row(remap=rules.axis(-1)),
+    "LpNormalization": Row(remap=rules.last_axis),
     "MatMul": Row(outward=rules.matmul_outward, inward=rules.matmul_outward),
     "Pad": Row(remap=rules.pad_remap),
     "Reshape": Row(
@@ -94,7 +94,7 @@ ROWS: Mapping[str, Row] = {
     "Squeeze": Row(
         outward=rules.squeeze_outward, inward=rules.squeeze_inward, remap=rules.squeeze_remap
     ),
-    "TopK": Row(remap=rules.axis(-1)),
+    "TopK": Row(remap=rules.last_axis),
     "Unsqueeze": Row(
         outward=rules.unsqueeze_outward,
         inward=rules.unsqueeze_inward,

@@ -55,6 +55,7 @@ class Constraint:
         bias: of WEIGHTS: the operand.
         axis: of WEIGHTS: the axis along which scales may differ.
         centred: its zeros are codes of 0, so that zero points must be 0.
+        widens: of SAME: whether its kernel of 16 bits computes as well as that of 8 does.
         bounded: of FIXED: whether the kernel's quantization holds all results.
     """
 
@@ -67,6 +68,7 @@ class Constraint:
     axis: int = 0
     centred: bool = False
     bounded: bool = True
+    widens: bool = False
 
 
 def _each(row: Constraint, kinds: str) -> dict[str, Constraint]:
@@ -88,7 +90,7 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "transpose_conv": Constraint(rule=Rule.WEIGHTS, data=(2,), weights=1, bias=3),
     "batch_matmul": Constraint(rule=Rule.FREE, types=SIGNED, data=(0, 1)),
     **_each(Constraint(rule=Rule.FREE, data=(0, 1)), "add sub mul"),
-    "div": Constraint(rule=Rule.FREE, data=(0, 1)),
+    # No div: its kernels stop at a code of 0 (tensorflow/lite/kernels/div.cc), which real numbers don't.
     "prelu": Constraint(rule=Rule.FREE, types=BYTES, data=(0, 1)),
     "squared_difference": Constraint(rule=Rule.FREE, types=("int8",), data=(0, 1)),
     "reduce_prod": Constraint(rule=Rule.FREE, types=SIGNED),
@@ -119,7 +121,8 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "matrix_diag": Constraint(rule=Rule.MOVE, centred=True),
     "fill": Constraint(rule=Rule.MOVE, data=(1,)),
     "scatter_nd": Constraint(rule=Rule.MOVE, types=BYTES, data=(1,), centred=True),
-    "average_pool_2d": Constraint(rule=Rule.SAME),
+    "average_pool_2d": Constraint(rule=Rule.SAME, widens=True),
+    # Its kernel of 16 bits knows places to 1 / 1024 of the image only (reference_ops::ResizeBilinearInteger).
     "resize_bilinear": Constraint(rule=Rule.SAME),
     **_each(
         Constraint(rule=Rule.PLACES, data=(0, 1)),

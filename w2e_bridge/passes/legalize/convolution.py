@@ -186,7 +186,30 @@ def _named(place: Place, found: Sliding, cut: Cut, name: str) -> bool:
 
 
 _DENSE = 1 << 22
-"""Weights of a transposed convolution in groups that may be written with zeros between the groups."""
+"""Weights of a convolution in groups that may be written with zeros between the groups."""
+
+
+def volume_groups(place: Place) -> bool:
+    """A convolution of volumes in groups is one of all channels, with zeros between the groups.
+
+    before: Conv(x: NCDHW, W: (outputs, channels / groups, …), group).
+    after: Conv(x, W': (outputs, channels, …)), W' with W on its diagonal.
+    why exact: 0 is added.
+    """
+    group, tensor = place.integer("group", 1), place.tensor(place.need(1))
+    if group == 1 or tensor is None or tensor.encoding.quantized or len(tensor.shape) != 5:
+        return False
+    if tensor.elements * group > _DENSE:
+        return False
+    values = tensor.dequantize()
+    outputs, channels = values.shape[0] // group, values.shape[1]
+    dense = np.zeros((values.shape[0], channels * group, *values.shape[2:]), np.float32)
+    for i in range(group):
+        rows = slice(i * outputs, (i + 1) * outputs)
+        dense[rows, i * channels : (i + 1) * channels] = values[rows]
+    place.node.replace_input_with(1, place.weight(plain_tensor(tensor.name, dense)))
+    place.node.attributes.pop("group")
+    return True
 
 
 def transposed_groups(place: Place) -> bool:
@@ -216,6 +239,6 @@ def transposed_groups(place: Place) -> bool:
 
 
 RULES: Mapping[str, tuple[Rule, ...]] = {
-    "Conv": (one_axis, explicit_padding, no_bias),
+    "Conv": (volume_groups, one_axis, explicit_padding, no_bias),
     "ConvTranspose": (transposed_groups, one_axis, transposed_padding),
 }

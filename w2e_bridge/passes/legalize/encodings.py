@@ -13,7 +13,7 @@ from w2e_bridge.ir.activation import ActivationMode, ActivationQuantization, Gra
 from w2e_bridge.ir.codes import Integer
 from w2e_bridge.ir.encoding import WHOLE, Encoding, Offset, OffsetKind, constant_zero, integers
 from w2e_bridge.ir.parts import AnyArray, Parts, decode
-from w2e_bridge.ir.tensor import ComputedStorage, Tensor
+from w2e_bridge.ir.tensor import ComputedStorage, OwnedStorage, Tensor
 
 SIGNED, UNSIGNED = Integer(bits=8, signed=True), Integer(bits=8)
 MIDDLE = 128
@@ -154,6 +154,28 @@ def without_zeros(tensor: Tensor) -> Tensor:
 
     after = replace(encoding, offset=None)
     return replace(tensor, encoding=after, storage=ComputedStorage(compute=compute))
+
+
+def centred(tensor: Tensor) -> Tensor | None:
+    """Signed codes of 8 bits without zero points; None where some have no room for that.
+
+    before: codes q, zero points z, one or one for each slice of an axis.
+    after: q - z, all of which have 8 bits.
+    why exact: it is that integer which the scale multiplies.
+    """
+    scales = scales_of(tensor)
+    if scales is None or scales.symmetric:
+        return None if scales is None else without_zeros(tensor)
+    whole = tensor.storage.parts(0, tensor.rows)
+    shape = tuple(-1 if axis == scales.axis else 1 for axis in range(len(tensor.shape)))
+    zero = scales.zero.reshape(shape if scales.axis is not None else 1)
+    codes = whole.codes.reshape(tensor.shape).astype(np.int16) - zero.astype(np.int16)
+    if codes.size and not -MIDDLE <= codes.min() <= codes.max() < MIDDLE:
+        return None
+    held = codes.astype(np.int8).reshape(whole.codes.shape)
+    after = replace(tensor.encoding, codes=SIGNED, offset=None)
+    storage = OwnedStorage(whole=replace(whole, codes=held, offset=None))
+    return replace(tensor, encoding=after, storage=storage)
 
 
 def axis_block(axis: int | None, rank: int) -> tuple[int, ...]:

@@ -9,9 +9,12 @@ import numpy as np
 from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.codes import Integer
 
-COARSEST = 2
+COARSEST = 2.0
 """Half a step twice as wide is a whole one: what is rounded so first, and then once more, is at most one
 code from what is rounded once."""
+
+COARSEST_MEAN = 1.5
+"""The same where kernels are off by a little more than half a step: XNNPACK's bilinear weights have 11 bits."""
 
 
 def ends(q: ActivationQuantization) -> tuple[float, float]:
@@ -42,11 +45,11 @@ def holds(a: ActivationQuantization, b: ActivationQuantization) -> bool:
 
 
 def passes(through: ActivationQuantization, to: ActivationQuantization, *, bounded: bool) -> bool:
-    """Whether numbers may be rounded to one quantization before they are to another.
+    """Whether results of a kernel may be rounded to its quantization before they are to another.
 
     Args:
-        through: the first.
-        to: the second.
+        through: the kernel's.
+        to: the other.
         bounded: whether no number lies outside of the first.
     """
     within = bounded or ends(through)[0] <= ends(to)[0] + float(through.scale)  # type: ignore[arg-type]
@@ -55,7 +58,7 @@ def passes(through: ActivationQuantization, to: ActivationQuantization, *, bound
 
 def near(first: ActivationQuantization, last: ActivationQuantization) -> bool:
     """Whether means of numbers of one quantization may be rounded to either of two, and then to the last."""
-    return holds(last, first) or passes(first, last, bounded=True)
+    return holds(last, first) or steps(first, last) <= COARSEST_MEAN
 
 
 def wide(q: ActivationQuantization) -> ActivationQuantization:

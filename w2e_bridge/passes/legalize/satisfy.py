@@ -33,10 +33,10 @@ from w2e_bridge.passes.legalize.constraints import (
 from w2e_bridge.passes.legalize.encodings import (
     Scales,
     as_value,
+    centred,
     is_byte,
     scales_of,
     shifted,
-    without_zeros,
 )
 from w2e_bridge.passes.legalize.grids import holds, near, passes, wide
 from w2e_bridge.passes.legalize.operands import as_codes, computed, operands, put
@@ -187,7 +187,7 @@ class _Satisfier:
         first = self._of(given[0]) if given else None
         if row.rule is not Rule.SAME or first is None:
             return True
-        widened = str(first.codes) == "int8" and "int16" in row.types
+        widened = row.widens and str(first.codes) == "int8"
         return widened or all(near(first, to) for to in wanted)
 
     def _of(self, value: ir.Value) -> Quantization:
@@ -297,9 +297,9 @@ def _weights(tensor: Tensor, row: Constraint, *, signed: bool) -> Tensor | None:
     if not signed:
         return tensor if is_byte(codes, signed=False) and scales.axis is None else None
     axis = row.axis % len(tensor.shape)
-    if not codes.signed or not scales.symmetric or scales.axis not in (None, axis):
+    if not codes.signed or scales.axis not in (None, axis):
         return None
-    return without_zeros(tensor)
+    return centred(tensor)
 
 
 def _usable(q: ActivationQuantization, row: Constraint) -> bool:

@@ -45,15 +45,20 @@ class Quantized:
 
     Attributes:
         type: of its codes: "int8", "uint8", "int16", "int4", "int2", "int32", "int64".
-        scale: float32, rank 0 or 1.
+        scale: float32, rank 0 or 1; of blocks of rows in their own type, of the codes' rank.
         zero_point: int64 of the same shape, in the codes' own type (not shifted).
-        axis: along which the scales lie, None for one scale.
+        axis: along which the scales lie, None for one scale; of blocks the last one.
     """
 
     type: str
-    scale: NDArray[np.float32]
+    scale: NDArray[np.floating]
     zero_point: NDArray[np.int64]
     axis: int | None = None
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the scales are of blocks of rows."""
+        return self.scale.ndim > 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

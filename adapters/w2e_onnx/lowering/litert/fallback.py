@@ -108,6 +108,8 @@ def decoded(call: Call, slot: Slot) -> ir.Value:
     codes = slot.value
     if quantized is not None and quantized.axis is not None:
         attributes["axis"] = quantized.axis
+    if quantized is not None and quantized.blocks and slot.tensor is not None:
+        attributes["block_size"] = slot.tensor.columns // quantized.scale.shape[-1]
     if slot.carried == "int64":
         codes = call.cast(codes, "int32")
     zero = slot.zero_point

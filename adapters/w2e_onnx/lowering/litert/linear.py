@@ -23,22 +23,20 @@ from w2e_onnx.lowering.litert.hybrid import (
     even_codes,
     hybrid,
     is_hybrid,
+    is_short,
     is_single,
     of_channels,
 )
 from w2e_onnx.lowering.litert.rules import NotHere, Rule
 from w2e_onnx.lowering.litert.scaling import check, clipped, finished, multipliers
 
-SHORT = 256
-"""A row of so many numbers is rounded by DynamicQuantizeMatMul: one node instead of eight, where nodes are
-what takes time. It divides by the scale where XNNPACK multiplies, so of 100,000 codes one is another."""
-
 
 def fully_connected(call: Call) -> Sequence[ir.Value]:
     """The rule of FULLY_CONNECTED."""
     x, weights, bias = call.operand(0), call.operand(1), call.optional(2)
     if is_hybrid(call):
-        return [_single(call, x, weights, bias)] if is_single(call, x, weights) else hybrid(call)
+        single = is_single(call, x, weights) and not _in_blocks(weights)
+        return [_single(call, x, weights, bias)] if single else hybrid(call)
     check(call, (x, weights, bias), axis=0, symmetric=False)
     if weights.type not in ("int8", "uint8", "int4", "int2"):
         raise NotHere(f"weights of {weights.type}")
@@ -54,10 +52,10 @@ def fully_connected(call: Call) -> Sequence[ir.Value]:
 
 def _single(call: Call, x: Slot, weights: Slot, bias: Slot | None) -> ir.Value:
     """One row of floats rounded at run time, multiplied as codes."""
-    row, depth = flattened(call, x, weights), sums.extent(weights, 1)
+    row = flattened(call, x, weights)
     codes, zero = _turned(call, weights, one=False)
     added = None if bias is None else bias.value
-    if depth is not None and depth <= SHORT:
+    if is_short(call, weights):
         inputs = [row, codes, weights.scale, zero, added]
         product = call.add("DynamicQuantizeMatMul", inputs, domain=MICROSOFT)
     else:
@@ -65,6 +63,10 @@ def _single(call: Call, x: Slot, weights: Slot, bias: Slot | None) -> ir.Value:
         inputs = [made.codes, codes, made.scale, weights.scale, made.zero, zero, added]
         product = call.add("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
     return activated(call, restored(call, product, x))
+
+
+def _in_blocks(weights: Slot) -> bool:
+    return weights.quantized is not None and weights.quantized.blocks
 
 
 def delegated(x: Slot, weights: Slot, bias: Slot | None) -> bool:

@@ -85,8 +85,10 @@ def check(
         raise NotHere("real numbers among codes")
     if image.type != output.type or image.type not in (*EIGHT, "int16"):
         raise NotHere(f"{image.type} to {output.type}")
-    if not sums.one_zero_point(weights, symmetric=symmetric) or quantized.axis not in (None, axis):
-        raise NotHere("zero points or scales of the weights")
+    if quantized.blocks or quantized.axis not in (None, axis):
+        raise NotHere("scales along another axis than the output channels'")
+    if not sums.one_zero_point(weights, symmetric=symmetric):
+        raise NotHere("zero points of the weights")
     if bias is not None and bias.type not in ("int32", "int64"):
         raise NotHere(f"a bias of {bias.type}")
     if call.operation.text("fused_activation_function") not in ACTIVATIONS:

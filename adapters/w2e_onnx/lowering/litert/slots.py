@@ -12,6 +12,7 @@ from w2e_bridge.graph.weights import DTYPE_NAMES
 from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.encoding import Encoding
 from w2e_bridge.ir.parts import decode
+from w2e_bridge.ir.plain import PLAIN, numpy_type
 from w2e_bridge.ir.tensor import Tensor
 from w2e_bridge.kernels.operation import Constant, Operand
 from w2e_bridge.kernels.scope import Scope
@@ -91,14 +92,15 @@ def _constant(tensor: Tensor, formal: ir.Value, index: str) -> Slot:
 
 
 def quantized_constant(tensor: Tensor) -> Quantized:
-    """The numbers of a tensor's scales and zero points: one, or one for each index of an axis.
+    """The numbers of a tensor's scales and zero points: one, one for each index of an axis, or of blocks.
 
     Raises:
-        UnsupportedError: the encoding is of another kind (blocks, second levels, offsets that aren't
-            zero points).
+        UnsupportedError: the encoding is of another kind (blocks of several rows, second levels, offsets
+            that aren't zero points).
     """
     encoding = tensor.encoding
-    axis = axis_of(encoding, tensor.shape)
+    blocks = in_blocks(encoding, tensor.shape)
+    axis = len(tensor.shape) - 1 if blocks else axis_of(encoding, tensor.shape)
     parts = tensor.storage.parts(0, tensor.rows)
     assert parts.scale is not None
     assert encoding.scale is not None
@@ -108,12 +110,29 @@ def quantized_constant(tensor: Tensor) -> Quantized:
         zero = np.broadcast_to(parts.offset.codes, scale.shape).astype(np.int64)
     elif encoding.offset is not None and encoding.offset.constant is not None:
         zero = np.full(scale.shape, encoding.offset.constant, np.int64)
+    if blocks:
+        shape = (*tensor.shape[:-1], scale.shape[-1])
+        return Quantized(
+            type=str(encoding.codes),
+            scale=scale.astype(numpy_type(encoding.scale)).reshape(shape),
+            zero_point=zero.reshape(shape),
+            axis=axis,
+        )
     return Quantized(
         type=str(encoding.codes),
         scale=np.asarray(_along(scale, tensor, axis), np.float32),
         zero_point=np.asarray(_along(zero, tensor, axis), np.int64),
         axis=axis,
     )
+
+
+def in_blocks(encoding: Encoding, shape: tuple[int, ...]) -> bool:
+    """Whether each row has scales of its own, of blocks that follow one another."""
+    extents = padded(encoding.block, len(shape) or 1)
+    if not shape or any(extent != 1 for extent in extents[:-1]):
+        return False
+    plain = encoding.scale in (PLAIN["float16"], PLAIN["float32"], PLAIN["bfloat16"])
+    return plain and 1 < extents[-1] < shape[-1]
 
 
 def axis_of(encoding: Encoding, shape: tuple[int, ...]) -> int | None:

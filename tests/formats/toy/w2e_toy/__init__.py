@@ -11,6 +11,7 @@ FORMAT = Format(
     lower="w2e_toy.codec:lower",
     profiles="w2e_toy.codec:profiles",
     encodings="w2e_toy.codec:encodings",
+    inspect="w2e_toy.codec:inspect",
     options=(
         Option(name="color", help="Colour of the toy.", choices=("red", "green"), default="red"),
         Option(name="loud", help="Squeak.", flag=True, default=False),

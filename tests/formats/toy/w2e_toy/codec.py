@@ -104,6 +104,15 @@ def _unpack_q8(blocks: NDArray[np.uint8]) -> Parts:
     return Parts(codes=rows[:, 4:].view(np.int8), scale=scale)
 
 
+def inspect(path: Path) -> dict[str, object]:
+    """What only toys have."""
+    parts = [
+        {"part": "head", "nbytes": START, "seams": 0},
+        {"part": "belly", "nbytes": path.stat().st_size - START, "seams": 2},
+    ]
+    return {"stuffing_nbytes": 2048, "parts": parts, "squeaks": ["squeak", "honk"], "wishes": []}
+
+
 def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     """Plan one file."""
     rows = [[n, d.form.name, list(d.tensor.shape)] for n, d in decisions.items()]
