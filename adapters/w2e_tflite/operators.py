@@ -13,6 +13,7 @@ from w2e_bridge.graph.inspecting import is_weight, name_of
 from w2e_bridge.ir.codes import Float, Integer
 from w2e_bridge.kernels import hybrid
 from w2e_bridge.kernels.build import Builder
+from w2e_bridge.kernels.linear import SPARSE
 from w2e_bridge.kernels.operation import Attribute, Operation
 from w2e_bridge.kernels.table import build, kinds
 from w2e_tflite import resources
@@ -139,6 +140,8 @@ def _operation(work: Subgraph, operator: Record) -> None:
     plain = [index for index in numbers if index not in work.handles]
     inputs = [None if index < 0 else work.value(index) for index in plain]
     _round(work, kind, attributes, plain, inputs)
+    if kind == "fully_connected" and work.tensor(numbers[1]).record("sparsity") is not None:
+        attributes[SPARSE] = True
     outputs = _outputs(work, operator)
     for place in sorted(states):
         outputs.insert(place, states[place])

@@ -21,6 +21,7 @@ from w2e_tflite.names import Names
 from w2e_tflite.profiles import TFLITE
 from w2e_tflite.record import Record, make
 from w2e_tflite.schema import VERSION
+from w2e_tflite.sparse_out import pattern_for, read_sparse
 from w2e_tflite.sparsity import pattern_of
 from w2e_tflite.store import Source, Store
 from w2e_tflite.subgraphs import Placed, write_graph
@@ -98,6 +99,9 @@ def _source(model: Model, decisions: Decisions) -> Source:
     for key, text in model.metadata.items():
         if key.startswith(metadata.SPARSITY) and (pattern := pattern_of(str(text))) is not None:
             patterns[key.removeprefix(metadata.SPARSITY)] = pattern
+    for name in read_sparse(model.graph.graph):
+        if name in tensors and (pattern := pattern_for(tensors[name])) is not None:
+            patterns.setdefault(name, pattern)
     return Source(tensors=tensors, values=model.activations, patterns=patterns, names=names)
 
 

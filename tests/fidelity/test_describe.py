@@ -12,7 +12,7 @@ from inline_snapshot import snapshot
 
 from tests.cli.runner import run_main
 from w2e_bridge import api
-from w2e_bridge.fidelity.describe import describe
+from w2e_bridge.fidelity.describe import Document, describe
 from w2e_bridge.fidelity.report import to_json
 from w2e_bridge.formats.spec import OptionValue
 from w2e_bridge.ir.activation import ActivationQuantization
@@ -87,10 +87,10 @@ def test_the_description_is_json(model: Model) -> None:
 
 
 def test_what_people_see(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lift(path: str, **options: OptionValue) -> Model:
-        return model
+    def inspect(path: str, **options: OptionValue) -> Document:
+        return describe(model)
 
-    monkeypatch.setattr(api, "open", lift)
+    monkeypatch.setattr(api, "inspect", inspect)
     assert run_main("inspect", "m.gguf").stdout == snapshot("""\
 m.gguf  gguf, model, 2.0 KiB
   network    llama: 2 layers, hidden 64, 4 heads (1 to 2 key/value) of 16, 2 of 8 experts, vocabulary 100, context 512

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -131,14 +131,14 @@ def computed(x: Array, grid: Grid, layers: Sequence[Layer]) -> Array:
 
 def model(shape: Sequence[int], grid: Grid, layers: Sequence[Layer]) -> onnx.ModelProto:
     """The layers as onnxruntime.quantization writes them: Q/DQ around float operators."""
-    constants: dict[str, Array] = {"low": np.float32(0), "high": np.float32(6)}
+    constants: dict[str, Any] = {"low": np.float32(0), "high": np.float32(6)}
     nodes: list[onnx.NodeProto] = []
 
     def node(op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         nodes.append(helper.make_node(op, inputs, [output], **attributes))
         return output
 
-    def constant(name: str, value: Array) -> str:
+    def constant(name: str, value: Any) -> str:
         constants[name] = value
         return name
 
@@ -264,15 +264,6 @@ def litert(path: Path, x: Array) -> Array:
     interpreter.invoke()
     made: Array = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
     return made
-
-
-def kept(path: Path, layers: Sequence[Layer]) -> Iterator[bool]:
-    """Whether the codes of each layer's weights are in the file, signed or not."""
-    found = w2e_bridge.open(path).tensors.values()
-    held = [t.codes() for t in found if t.encoding.quantized] if found else []
-    for layer in layers:
-        wanted = np.sort(layer.codes.reshape(-1))
-        yield any(np.array_equal(np.sort(c.reshape(-1)), wanted) for c in held)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

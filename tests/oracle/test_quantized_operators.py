@@ -37,7 +37,7 @@ def two(op: str, **attributes: Any) -> Callable[[Net, str, str], str]:
 def resize(mode: str, where: str) -> Callable[[Net, str, str], str]:
     def made(net: Net, x: str, _: str) -> str:
         scales = net.constant([1, 1, 2, 2], np.float32)
-        attributes = {"mode": mode, "coordinate_transformation_mode": where}
+        attributes: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": where}
         if mode == "nearest":
             attributes["nearest_mode"] = "floor"
         return net.node("Resize", x, "", scales, **attributes)

@@ -15,6 +15,7 @@ FAMILIES = (
     "convolution",
     "pooling",
     "linear",
+    "flattened",
     "normalization",
     "activations",
     "arithmetic",

@@ -114,11 +114,11 @@ def _mixed(operation: Operation, editor: Editor, activations: Activations) -> bo
         and scales is not None
         and tensor.encoding.codes in (SIGNED, UNSIGNED)
     ):
-        free = is_byte(tensor.encoding.codes, signed=False) and not _asymmetric(tensor)
-        if free and scales.axis is not None:
-            return False in signs
-        if not free:
-            signs.add(is_byte(tensor.encoding.codes, signed=True))
+        unsigned = is_byte(tensor.encoding.codes, signed=False)
+        if unsigned and scales.axis is not None:
+            return False in signs  # unsigned kernels know one scale only
+        if not unsigned or _asymmetric(tensor):
+            signs.add(not unsigned)
     return len(signs) > 1
 
 
