@@ -366,12 +366,11 @@ REWRITES: tuple[Rewrite, ...] = (
     fold_offset,
     # Blocks before zero points, so that these are written out once, for the final blocks.
     split_blocks,
-    # Before codes are widened: which of them have a negative depends on what they were.
     positive_scales,
     shift_codes,
     say_zero_point,
 )
-"""In the order in which they are tried; each makes its one property what the form wants."""
+"""In the order in which they are tried."""
 
 
 def path(encoding: Encoding, form: Form) -> Iterator[Step]:

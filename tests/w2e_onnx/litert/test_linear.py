@@ -198,7 +198,9 @@ def test_there_and_back(case: Linear | Product, tmp_path: Path) -> None:
 def products(draw: st.DrawFn) -> Linear:
     kind = draw(st.sampled_from(["int8", "int8", "uint8", "int16"]))
     weights = "uint8" if kind == "uint8" else draw(st.sampled_from(["int8", "int4", "int2"]))
-    bias = draw(st.sampled_from(["int64", "int32", None] if kind == "int16" else ["int32", "", None]))
+    bias = draw(
+        st.sampled_from(["int64", "int32", None] if kind == "int16" else ["int32", "", None])
+    )
     said = "INT32" if kind == "int16" and bias == "int32" else None
     depth = draw(st.sampled_from([1, 2, 3, 4, 8, 20, 31, 64]))
     return Linear(

@@ -60,9 +60,7 @@ class Pool:
         return Weighed(
             kind=self.kind,
             operands=[x],
-            output=replace(
-                x, array=None, shape=("n" if self.free else self.batch, *places, depth)
-            ),
+            output=replace(x, array=None, shape=("n" if self.free else self.batch, *places, depth)),
             attributes={
                 "padding": self.padding,
                 "stride_w": self.stride[1],

@@ -124,7 +124,7 @@ class Draw:
     def activation(self, shape: Sequence[int], free: str | None = None) -> Data:
         """An input; `free`: the name of its first extent."""
         array: Array
-        named = tuple(shape) if free is None else (free, *shape[1:])
+        named: tuple[int | str, ...] = tuple(shape) if free is None else (free, *shape[1:])
         if self.type == "float32":
             array = self.chance.normal(size=shape).astype(np.float32)
             return Data(type="float32", array=array, shape=named, dynamic=True)
@@ -172,7 +172,7 @@ class Draw:
         assert weights.array is not None
         count = weights.array.shape[axis]
         if self.type == "float32":
-            real = self.chance.normal(size=count).astype(np.float32)
+            real = self.chance.normal(size=count).astype(np.float32)  # type: ignore[attr-defined]
             return Data(type="float32", array=real, constant=True)
         most = self.spread(weights, axis)
         array = np.round(self.chance.uniform(-most, most, count)).astype(kind or "int32")
