@@ -14,6 +14,7 @@ from w2e_bridge.graph.inspecting import (
     needed,
 )
 from w2e_bridge.ir.tensor import Tensor
+from w2e_bridge.kernels.hints import PREFIX
 from w2e_bridge.passes.layout.constants import turned as permuted
 
 
@@ -36,6 +37,8 @@ def turn_products(editor: Editor) -> None:
 
 
 def _matmul(node: ir.Node, editor: Editor, turned: dict[ir.Value, ir.Value]) -> None:
+    if PREFIX + "kind" in node.metadata_props:
+        raise Unrecognised("a kernel that reads it as it is")
     matrix = _out_in(needed(node, 1), editor, turned)
     flip = ir.node("Transpose", [matrix], {"perm": (1, 0)})
     flip.outputs[0].name = editor.free(f"{name_of(matrix)}.transposed")

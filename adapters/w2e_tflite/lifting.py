@@ -31,6 +31,15 @@ class Refusal:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Made:
+    """Who makes a value: the operator, its kind, and what the file calls the value."""
+
+    kind: str
+    operator: Record
+    tensor: str
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Lifted:
     """What all graphs of a model have in common while they are read.
@@ -48,6 +57,8 @@ class Lifted:
         reached: numbers of the subgraphs that were read.
         remarks: what was left behind, by name.
         refused: operators that can't be carried.
+        made: the makers of values by name.
+        built: the nodes of each operator, in order; of one with bodies those of the bodies come first.
         count: graphs that were read.
     """
 
@@ -63,6 +74,8 @@ class Lifted:
     reached: set[int] = field(default_factory=set)
     remarks: dict[str, Remark] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
+    made: dict[str, Made] = field(default_factory=dict)
+    built: list[list[ir.Node]] = field(default_factory=list)
     count: int = 0
 
     def remark(self, name: str, reason: str) -> None:

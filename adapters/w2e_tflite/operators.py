@@ -10,6 +10,7 @@ import onnx_ir as ir
 from w2e_bridge.errors import BridgeError, UnsupportedError
 from w2e_bridge.graph.functions import OPSET
 from w2e_bridge.graph.inspecting import is_weight, name_of
+from w2e_bridge.ir.activation import ActivationMode, Granularity
 from w2e_bridge.ir.codes import Float, Integer
 from w2e_bridge.kernels import hybrid
 from w2e_bridge.kernels.build import Builder
@@ -19,11 +20,14 @@ from w2e_bridge.kernels.table import build, kinds
 from w2e_tflite import resources
 from w2e_tflite.bodies import share
 from w2e_tflite.container import type_name
-from w2e_tflite.lifting import Lifted, Refusal, Subgraph
+from w2e_tflite.lifting import Lifted, Made, Refusal, Subgraph
 from w2e_tflite.options import SUBGRAPH, attributes_of
 from w2e_tflite.place import GraphPlace
 from w2e_tflite.quant import Odd, parameters
 from w2e_tflite.record import Record
+
+_PER_CHANNEL = frozenset({"quantize", "dequantize"})
+"""Kinds whose kernels take a scale for each channel of a value (tflite/kernels/{quantize,dequantize}.cc)."""
 
 _MOST_GRAPHS = 1000
 """Bodies of control flow in a model; one that is used in two places is read twice."""
@@ -51,7 +55,8 @@ def lift_graph(
     lifted.reached.add(index)
     if index in inside or lifted.count > _MOST_GRAPHS:
         raise lifted.container.error(record, "a subgraph that is inside of itself")
-    name = lifted.names.free(record.text("name") or f"graph_{index}")
+    # Graphs have names of their own in ONNX: a tensor of the same name keeps its name.
+    name = record.text("name") or f"graph_{index}"
     graph = ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name=name)
     place = GraphPlace(graph=graph, names=lifted.names)
     builder = Builder(
@@ -106,7 +111,8 @@ def _public(work: Subgraph, index: int) -> ir.Value:
 
 
 def _operator(work: Subgraph, operator: Record) -> None:
-    kind = work.lifted.container.kind(operator)
+    container = work.lifted.container
+    kind, before = container.kind(operator), len(work.place.appended)
     try:
         SPECIAL.get(kind, _operation)(work, operator)
     except UnsupportedError as reason:
@@ -115,6 +121,15 @@ def _operator(work: Subgraph, operator: Record) -> None:
         refusal = Refusal(kind=kind, tensor=work.name(first) if known else "", reason=str(reason))
         work.lifted.refused.append(refusal)
         _supply(work, operator)
+    except BridgeError:
+        raise
+    except Exception as error:
+        if not work.lifted.refused:  # else what it reads may be made up
+            what = f"{type(error).__name__}: {error}"
+            problem = f"{kind.upper()}: its operands don't go with it: {what}"
+            raise container.error(operator, problem) from error
+        _supply(work, operator)
+    work.lifted.built.append(work.place.appended[before:])
 
 
 def _supply(work: Subgraph, operator: Record) -> None:
@@ -142,7 +157,9 @@ def _operation(work: Subgraph, operator: Record) -> None:
     _round(work, kind, attributes, plain, inputs)
     if kind == "fully_connected" and work.tensor(numbers[1]).record("sparsity") is not None:
         attributes[SPARSE] = True
-    outputs = _outputs(work, operator)
+    outputs = _outputs(work, operator, kind)
+    if kind not in _PER_CHANNEL:
+        _whole(work, (*inputs, *outputs))
     for place in sorted(states):
         outputs.insert(place, states[place])
     operation = Operation(
@@ -152,15 +169,7 @@ def _operation(work: Subgraph, operator: Record) -> None:
         attributes={**attributes, **_intermediates(work, operator)},
         graphs={role: body.graph for role, body in bodies.items()},
     )
-    try:
-        build(operation, work.builder)
-    except BridgeError:
-        raise
-    except Exception as error:
-        if work.lifted.refused:  # what it reads may be made up
-            return
-        problem = f"{kind.upper()}: its operands don't go with it: {type(error).__name__}: {error}"
-        raise container.error(operator, problem) from error
+    build(operation, work.builder)
 
 
 def _bodies(
@@ -178,7 +187,7 @@ def _bodies(
     }
 
 
-def _outputs(work: Subgraph, operator: Record) -> list[ir.Value]:
+def _outputs(work: Subgraph, operator: Record, kind: str) -> list[ir.Value]:
     """Values for the outputs of an operator; a loop hands resources on, in the order of its operands."""
     numbers, outputs = operator.integers("inputs"), list[ir.Value]()
     for place, index in enumerate(operator.integers("outputs")):
@@ -187,6 +196,8 @@ def _outputs(work: Subgraph, operator: Record) -> list[ir.Value]:
             work.handles[index] = work.handles[before]
         else:
             outputs.append(work.made(index))
+            made = Made(kind=kind, operator=operator, tensor=work.name(index))
+            work.lifted.made[name_of(outputs[-1])] = made
     return outputs
 
 
@@ -207,11 +218,26 @@ def _round(
     tensor = work.lifted.tensors.get(name_of(weights)) if is_weight(weights) else None
     codes = None if tensor is None else tensor.encoding.codes
     narrow = isinstance(codes, Integer) and codes.bits <= 8 and tensor is not None
-    floats = x.dtype == ir.DataType.FLOAT and name_of(x) not in work.lifted.values
+    held = work.lifted.tensors.get(name_of(x)) if is_weight(x) else None
+    integers = held is not None and held.encoding.quantized
+    integers = (integers and numbers[concerned.x] not in work.floats) or (
+        name_of(x) in work.lifted.values
+    )
+    floats = x.dtype == ir.DataType.FLOAT and not integers
     if narrow and floats and tensor is not None and tensor.encoding.quantized:
         rounded = work.place.identity(x, f"{name_of(x)}.rounded")
         work.lifted.values[name_of(rounded)] = hybrid.dynamic(kind, attributes)
         inputs[concerned.x] = rounded
+
+
+def _whole(work: Subgraph, values: Sequence[ir.Value | None]) -> None:
+    """Refuse computed values with a scale for each channel where no kernel of LiteRT knows them."""
+    for value in values:
+        found = None if value is None else work.lifted.values.get(name_of(value))
+        if found is None or found.mode is not ActivationMode.STATIC:
+            continue
+        if found.granularity is Granularity.CHANNEL:
+            raise UnsupportedError("a computed value with a scale for each channel")
 
 
 def _intermediates(work: Subgraph, operator: Record) -> dict[str, Attribute]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,6 +17,10 @@ CUSTOM_OPTIONS = "custom_options"
 FIELDS = {"BuiltinOptions": "builtin_options", "BuiltinOptions2": "builtin_options_2"}
 SUBGRAPH = "_subgraph_index"
 """How fields end that name a subgraph."""
+
+_STRIDES = ("stride_h", "stride_w")
+_MOST_STEPS = 1 << 18
+"""A stride has a kernel of its own for each of its places where it is undone; none is as long as an image."""
 
 
 def attributes_of(container: Container, operator: Record, kind: str) -> dict[str, Attribute]:
@@ -39,6 +44,9 @@ def attributes_of(container: Container, operator: Record, kind: str) -> dict[str
     if options.kind != table:
         raise container.error(operator, f"{kind.upper()}: expected {table}, found {options.kind}")
     found = {item.name: _attribute(container, options, item) for item in tables()[table].fields}
+    steps = math.prod(int(str(found.get(name) or 1)) for name in _STRIDES)
+    if abs(steps) > _MOST_STEPS:
+        raise container.error(options, f"{kind.upper()}: strides of {steps} elements together")
     return {key: value for key, value in found.items() if value is not None}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,17 @@ class GraphPlace:
     Attributes:
         graph: the graph.
         names: of all values and nodes of the model.
+        appended: the nodes that were put there, in order.
     """
 
     graph: ir.Graph
     names: Names
+    appended: list[ir.Node] = field(default_factory=list)
 
     def append(self, node: ir.Node) -> None:
         """Put a node behind those that are there."""
         self.graph.append(node)
+        self.appended.append(node)
 
     def constant(self, name: str, array: NDArray[Any]) -> ir.Value:
         """A constant of the computation, which the graph holds itself."""

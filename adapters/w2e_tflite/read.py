@@ -19,8 +19,10 @@ from w2e_bridge.kernels.state import metadata_of
 from w2e_tflite.container import Container, open_file
 from w2e_tflite.lifting import Lifted, Refusal, Subgraph
 from w2e_tflite.metadata import SIGNATURES, Signature, said, signatures_text
+from w2e_tflite.needed import drop_unread
 from w2e_tflite.operators import lift_graph
 from w2e_tflite.record import Record
+from w2e_tflite.sound import check
 from w2e_tflite.sparsity import Pattern
 
 IR_VERSION = 10
@@ -80,9 +82,11 @@ def _model(lifted: Lifted, index: int, signatures: list[Record]) -> Model:
     finished = lift_graph(lifted, index)
     if lifted.refused:
         raise UnsupportedError(_refusal(str(source.path), lifted.refused))
+    drop_unread(lifted)
     graph = _ir_model(lifted, finished)
     _drop_unused(graph, lifted)
     settle(graph, lifted.tensors)
+    check(graph, lifted)
     metadata = metadata_of(lifted.states)
     if signatures:
         rows = [_signature(record, finished) for record in signatures]

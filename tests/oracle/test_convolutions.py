@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from ai_edge_litert.interpreter import Interpreter
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -266,6 +267,7 @@ def litert(path: Path, x: Array) -> Array:
     return made
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(case=chains())
 def test_integers(case: tuple[Array, Grid, list[Layer]]) -> None:

@@ -32,17 +32,17 @@ def model(
     x: Shape,
     *,
     outputs: Sequence[str] = ("y",),
-    opset: int = 17,
+    shape: Shape | None = None,
 ) -> onnx.ModelProto:
     """A model from "x"."""
     graph = helper.make_graph(
         nodes,
         "g",
         [helper.make_tensor_value_info("x", FLOAT, x)],
-        [helper.make_tensor_value_info(name, FLOAT, None) for name in outputs],
+        [helper.make_tensor_value_info(name, FLOAT, shape) for name in outputs],
         [numpy_helper.from_array(np.asarray(a), name) for name, a in weights.items()],
     )
-    versions = [helper.make_opsetid("", opset)]
+    versions = [helper.make_opsetid("", 17)]
     return helper.make_model(graph, opset_imports=versions, ir_version=9)
 
 
@@ -121,7 +121,7 @@ def loop() -> onnx.ModelProto:
         [value("c2", TensorProto.BOOL, []), value("h2", FLOAT, [2, 4])],
     )
     nodes = [node("Loop", ["n", "", "x"], ["y"], body=body)]
-    return model(nodes, {"w": drawn(4, 4), "n": np.array(5)}, [2, 4])
+    return model(nodes, {"w": drawn(4, 4), "n": np.array(5)}, [2, 4], shape=[2, 4])
 
 
 def einsum(equation: str, *shape: int) -> onnx.ModelProto:

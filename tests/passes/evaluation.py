@@ -170,9 +170,6 @@ def litert_of(model: Model, feeds: Mapping[str, AnyArray], folder: Path) -> list
     """What LiteRT computes of a model in that form, public values in the model's order."""
     from ai_edge_litert.interpreter import Interpreter
 
-    from w2e_bridge.passes import pipelines
-
-    pipelines.PIPELINES.setdefault("NHWC", ())  # type: ignore[attr-defined]
     path = folder / "model.tflite"
     api.lower(
         model,

@@ -180,7 +180,7 @@ def _build_batch(operation: Operation, builder: Builder) -> None:
     node = builder.node("MatMul", factors, outputs=operation.outputs).producer()
     keep(operation, node, PRODUCT_HINTS)
     constant = is_weight(builder.value(operation.input(1)))
-    if node is not None and constant and operation.integer("adj_y") and rank_of(factors[0]) != 1:
+    if node is not None and constant and rank_of(factors[0]) != 1:
         node.metadata_props["w2e.kernel.kind"] = operation.kind
 
 

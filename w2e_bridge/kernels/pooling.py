@@ -45,13 +45,18 @@ def _build(operation: Operation, builder: Builder) -> None:
     builder.last("Sqrt", [last], operation)
 
 
-def pool_options(found: Image) -> dict[str, Attribute] | None:
-    """The options of a pool, None where TensorFlow Lite can't say what it does."""
+def pool_options(found: Image, x: ir.Value | None = None) -> dict[str, Attribute] | None:
+    """The options of a pool, None where TensorFlow Lite can't say what it does.
+
+    Args:
+        found: the pool.
+        x: what has the extents of its input, if not that itself.
+    """
     node = found.node
     kernel = attribute(node, "kernel_shape")
     if not isinstance(kernel, tuple) or len(kernel) != 2:
         return None
-    window, sizes = window_in(node, kernel), spatial(found.x, 2)
+    window, sizes = window_in(node, kernel), spatial(x or found.x, 2)
     padding = None if window is None else padding_in(node, window, sizes)
     if window is None or padding is None or max(window.dilations) > 1:
         return None
@@ -113,10 +118,10 @@ def _match_l2(root: ir.Node, scope: Scope) -> Operation | None:
         last = scope.inside(given(way.node, 0), "Transpose") if way.node.op_type == "Sqrt" else None
         found = None if last is None else image(last, scope, "AveragePool")
         square = None if found is None else scope.inside(found.x, "Mul", "Pow")
-        said = None if found is None else pool_options(found)
+        x = None if square is None else given(square, 0)
+        said = None if found is None else pool_options(found, x)
         if found is None or square is None or said is None or not _squares(square, scope):
             continue
-        x = given(square, 0)
         if x is not None:
             return _operation("l2_pool_2d", x, root, said, way, (square, *found.nodes, way.node))
     return None

@@ -23,7 +23,7 @@ from w2e_bridge.ir.tensor import OwnedStorage, Tensor, plain_tensor
 from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.operation import Attribute, Operation
 from w2e_bridge.kernels.table import build
-from w2e_onnx.lowering.litert.emit import Emitter, emit
+from w2e_onnx.lowering.litert.emit import OPSETS, Emitter, emit
 from w2e_onnx.lowering.litert.store import store
 
 
@@ -187,7 +187,10 @@ def lowered(model: Model, *, reference: bool = False) -> tuple[bytes, Emitter]:
     """The ONNX file of a canonical model."""
     assert model.graph is not None
     work = model.graph.clone()
-    emitter = emit(work, model, reference=reference)
+    opsets = dict(OPSETS)
+    if any(str(tensor.encoding.codes) == "int2" for tensor in model.tensors.values()):
+        work.ir_version, opsets = 13, opsets | {"": 25}
+    emitter = emit(work, model, reference=reference, opsets=opsets)
     drop_unused(work.graph)
     for function in emitter.functions.values():
         work.functions[function.identifier()] = function

@@ -150,6 +150,10 @@ CONNECTED = {
     "int16, narrow bias": Linear(type="int16", said="INT32"),
     "int16, no bias": Linear(type="int16", bias=None),
     "int16, no wide bias": Linear(type="int16", bias=None, said="INT64"),
+    "int16, many weights": Linear(type="int16", bias="int64", shape=(3, 300), units=120),
+    "int16, many, kept": Linear(
+        type="int16", shape=(1, 2, 300), units=120, keeps=True, said="INT32"
+    ),
     "int16 by int4": Linear(type="int16", bias="int64", weights="int4"),
 }
 PRODUCTS = {
@@ -201,12 +205,15 @@ def products(draw: st.DrawFn) -> Linear:
     bias = draw(
         st.sampled_from(["int64", "int32", None] if kind == "int16" else ["int32", "", None])
     )
+    channels = weights == "int2" or (kind != "uint8" and draw(st.booleans()))
+    if bias == "" and not channels:
+        bias = "int32"  # LiteRT takes a missing scale for 0, and a large difference for a mistake
     said = "INT32" if kind == "int16" and bias == "int32" else None
     depth = draw(st.sampled_from([1, 2, 3, 4, 8, 20, 31, 64]))
     return Linear(
         type=kind,
         weights=weights,
-        channels=weights == "int2" or (kind != "uint8" and draw(st.booleans())),
+        channels=channels,
         shape=(*draw(st.sampled_from([(1,), (7,), (2, 3), (3, 2, 2)])), depth),
         units=draw(st.sampled_from([1, 2, 3, 8, 17])),
         activation=draw(st.sampled_from(["NONE", "RELU", "RELU6", "RELU_N1_TO_1"])),

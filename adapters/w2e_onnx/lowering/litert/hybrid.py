@@ -162,7 +162,8 @@ def hybrid(call: Call) -> Sequence[ir.Value]:
     x, weights = call.operand(kind.x), call.operand(kind.weights)
     if call.operation.text("fused_activation_function") not in ACTIVATIONS:
         raise NotHere(call.operation.text("fused_activation_function"))
-    real = {kind.weights: _plain(weights, real_numbers(call, weights))}
+    narrow = x.dynamic is not None and not call.reference
+    real = {kind.weights: _plain(weights, real_numbers(call, weights, narrow=narrow))}
     if x.dynamic is not None:
         real[kind.x] = replace(x, value=_rounded(call, x, weights), dynamic=None)
     formal = call.operands
@@ -173,8 +174,14 @@ def hybrid(call: Call) -> Sequence[ir.Value]:
         call.operands = formal
 
 
-def real_numbers(call: Call, weights: Slot) -> ir.Value:
+def real_numbers(call: Call, weights: Slot, *, narrow: bool = False) -> ir.Value:
     """The real numbers of constant codes, folded at load.
+
+    Args:
+        call: whose body it is.
+        weights: the codes.
+        narrow: round scales of blocks to bfloat16, as XNNPACK keeps them
+            (src/operators/fully-connected-nc.c).
 
     Not by DequantizeLinear: ONNX Runtime makes MatMulNBits of that before a MatMul, which rounds the other
     factor to 8 bits (onnxruntime/core/optimizer/qdq_transformer/selectors_actions, DQMatMulToMatMulNBits).
@@ -188,6 +195,8 @@ def real_numbers(call: Call, weights: Slot) -> ir.Value:
     codes, scale = call.cast(weights.value, "float32"), weights.scale
     zero = call.cast(weights.zero_point, "float32")
     if quantized.blocks:
+        if narrow:
+            scale = call.cast(scale, "bfloat16")
         return _of_blocks(call, codes, (call.cast(scale, "float32"), zero), quantized, shape)
     if quantized.axis is not None:
         extents = [-1 if axis == quantized.axis else 1 for axis in range(len(shape))]

@@ -167,8 +167,31 @@ def _precise(call: Call, sum_: ir.Value, x: Slot, weights: Slot) -> ir.Value:
     return finished(call, fixed_point.round_away(call, product))
 
 
+LARGE = 2**15
+"""So many weights are multiplied as bytes: in float64 they take eight times the room."""
+
+
+def _halved(call: Call, x: Slot, weights: Slot, bias: Slot | None) -> ir.Value:
+    """16-bit activations as rows of upper and of lower bytes: 256 * (upper - 128) + lower."""
+    high, low = sums.halves(call, flattened(call, x, weights))
+    codes, zero = _turned(call, weights)
+    rows = call.add("Concat", [high, low], {"axis": 0})
+    product = call.add("MatMulInteger", [rows, codes, None, zero])
+    upper, lower = call.add_many("Split", [product], {"axis": 0, "num_outputs": 2}, count=2)
+    centred = call.add("Sub", [call.cast(v, "float64") for v in (codes, zero)])
+    columns = call.literal(np.asarray([0], np.int64), "columns")
+    total = call.add("ReduceSum", [centred, columns], {"keepdims": 0})
+    offset = call.add("Mul", [total, call.literal(np.float64(-(2.0**15)), "middle")])
+    if bias is not None and bias.value is not None:
+        offset = call.add("Add", [offset, call.cast(bias.value, "float64")])
+    sum_ = call.add("Add", [sums.joined(call, upper, lower), offset])
+    return restored(call, _wide_codes(call, sum_, x, weights, bias), x)
+
+
 def _wide(call: Call, x: Slot, weights: Slot, bias: Slot | None) -> ir.Value:
     """16-bit activations: a product of float64, in which every sum is exact."""
+    if weights.tensor is not None and weights.tensor.elements >= LARGE:
+        return _halved(call, x, weights, bias)
     codes, zero = (call.cast(v, "float64") for v in _turned(call, weights))
     turned = call.add("Sub", [codes, zero])
     added = None if bias is None or bias.value is None else call.cast(bias.value, "float64")
