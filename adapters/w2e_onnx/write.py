@@ -15,8 +15,7 @@ from w2e_bridge.graph.rewriting import drop_unused
 from w2e_bridge.ir.model import Model
 from w2e_bridge.negotiation.decision import Decisions
 from w2e_bridge.passes.components import components
-from w2e_onnx import genai, integer, siblings
-from w2e_onnx.lowering import quantized
+from w2e_onnx import genai, siblings
 from w2e_onnx.lowering.attention import fuse_attention, pack_queries
 from w2e_onnx.lowering.functions import MICROSOFT, function
 from w2e_onnx.lowering.normalization import fuse_normalization
@@ -62,12 +61,22 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
 
 def network(model: Model, decisions: Decisions, request: Request) -> Output:
     """Plan `{stem}.onnx`, its data file and what a language model needs beside it."""
-    assert model.graph is not None
     plain = model.numerics in INTEGER_NUMERICS and request.options.get("match") == "none"
     if request.profile == PORTABLE.name or model.numerics == "ort" or plain:
+        # Imported late: half of the start-up of a model that needs neither.
+        from w2e_onnx.lowering import quantized
+
         return quantized.lower(model, decisions, request)
     if model.numerics in INTEGER_NUMERICS:
+        from w2e_onnx import integer
+
         return integer.lower(model, decisions, request)
+    return blocks(model, decisions, request)
+
+
+def blocks(model: Model, decisions: Decisions, request: Request) -> Output:
+    """Plan the files of a model of floats and blocks of codes, in ONNX Runtime's own operators."""
+    assert model.graph is not None
     work = model.graph.clone()
     graph = work.graph
     mode = str(request.options.get("activations", "int8"))

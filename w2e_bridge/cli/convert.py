@@ -63,15 +63,16 @@ def command(source: str, *, as_json: bool, quiet: bool, verbose: bool, **wishes:
     Codes, scales and offsets are carried, never recomputed. What the target can't hold as exactly
     as --fidelity asks stops the conversion before anything is written.
     """
+    from w2e_bridge.cli.process import prepare
+
+    prepare()
     from w2e_bridge import api
-    from w2e_bridge.cli.memory import keep_freed
     from w2e_bridge.cli.progress import progress_bar
     from w2e_bridge.cli.summary import conversion
     from w2e_bridge.fidelity.report import to_json
 
     if wishes.pop("no_audit"):
         wishes["audit"] = "none"
-    keep_freed()
     start = time.monotonic()
     with about(source), progress_bar(Path(source).name, wanted=not quiet) as progress:
         report = api.convert(source, **wishes, progress=progress)

@@ -16,7 +16,7 @@ from w2e_bridge.formats.output import Held
 from w2e_bridge.ir.tensor import CHUNK_ELEMENTS, Tensor
 from w2e_bridge.loss import Grade
 
-_SAMPLE_ELEMENTS = 1 << 13
+_SAMPLE_ELEMENTS = 1 << 12
 _RANDOM_SPANS = 1
 
 

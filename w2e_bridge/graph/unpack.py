@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,19 +26,24 @@ def unpack(packed: Bytes, width: int, skip: int = 0) -> AnyArray:
     if width % 8 == 0:
         return packed.view(f"<u{width // 8}")
     if width in (1, 2, 4) and skip % width == 0:
-        codes = np.take(_codes_of_bytes(width), packed).view(np.uint8)
-        return codes.reshape(packed.shape[0], packed.shape[1] * (8 // width))[:, skip // width :]
+        return _of_bytes(packed, width)[:, skip // width :]
     if skip or width > 16 or not packed.size:
         return _bit_by_bit(packed, width, skip)
     return _grouped(packed, width)
 
 
-@cache
-def _codes_of_bytes(width: int) -> AnyArray:
-    """For each byte its codes, as one integer of as many bytes."""
-    shifts = np.arange(0, 8, width, dtype=np.uint8)
-    every = np.arange(256, dtype=np.uint8)[:, None] >> shifts & np.uint8((1 << width) - 1)
-    return np.ascontiguousarray(every).view(f"<u{8 // width}").reshape(-1)
+def _of_bytes(packed: Bytes, width: int) -> Bytes:
+    """The codes of each byte, in as many bytes: its halves move apart, and theirs, until codes are alone."""
+    count = 8 // width
+    word = np.ascontiguousarray(packed).astype(f"<u{count}")
+    codes = count // 2
+    while codes:
+        lane, bits = 8 * codes, width * codes
+        kept = sum(((1 << bits) - 1) << at for at in range(0, 8 * count, lane))
+        word |= word << word.dtype.type(lane - bits)
+        word &= word.dtype.type(kept)
+        codes //= 2
+    return word.view(np.uint8).reshape(packed.shape[0], packed.shape[1] * count)
 
 
 def _grouped(packed: Bytes, width: int) -> AnyArray:

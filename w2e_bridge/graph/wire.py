@@ -10,7 +10,7 @@ Wire format: protobuf.dev/programming-guides/encoding; field numbers: onnx/onnx 
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -62,7 +62,7 @@ def skeleton(source: Source) -> Skeleton:
     Raises:
         FormatError: it is no protobuf message.
     """
-    key = f"w2e-{secrets.token_hex(16)}"
+    key = f"w2e-{os.urandom(16).hex()}"
     walk = _Walk(source=source, key=key)
     return Skeleton(data=walk.message("model", 0, source.size, 0), key=key)
 

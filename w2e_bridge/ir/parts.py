@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -38,12 +39,21 @@ def numbers(codes: CodeMap, parts: Parts) -> NDArray[np.float32]:
     """What the codes mean before scaling, as float32, (rows, columns)."""
     match codes:
         case Integer() | Float():
+            if parts.codes.dtype == np.float16:
+                return _of_halves().take(parts.codes.view(np.uint16), mode="clip")
             with np.errstate(all="ignore"):
                 return parts.codes.astype(np.float32, copy=False)
         case Table():
             return np.take(codes.array(), parts.codes)
         case VectorTable():
             return signed_vectors(codes, parts).astype(np.float32)
+
+
+@cache
+def _of_halves() -> NDArray[np.float32]:
+    """The float32 of each float16, by its bits: numpy computes one after another, subnormal ones in 20 ns."""
+    with np.errstate(all="ignore"):
+        return np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 def signed_vectors(codes: VectorTable, parts: Parts) -> NDArray[np.int8]:
