@@ -26,6 +26,13 @@ FORMAT = Format(
             choices=("litert", "litert-reference", "none"),
             default="litert",
         ),
+        Option(
+            name="processor",
+            help="of a TFLite model: where its integers must be exact, on any processor or on those with "
+            "VNNI, whose products of int8 weights are faster and elsewhere saturate.",
+            choices=("any", "vnni"),
+            default="any",
+        ),
     ),
     lints=(("ort", "w2e_onnx.lint:ort"), ("portable", "w2e_onnx.lint:portable")),
     docs="https://onnx.ai/onnx/repo-docs/IR.html",

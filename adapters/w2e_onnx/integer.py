@@ -27,7 +27,7 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     Args:
         model: canonical, in channels-last normal form.
         decisions: how each tensor is held.
-        request: option `match`.
+        request: options `match` and `processor`.
     """
     assert model.graph is not None
     work = model.graph.clone()
@@ -38,7 +38,8 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     }
     narrow = any(str(tensor.encoding.codes) == "int2" for tensor in tensors.values())
     opsets = OPSETS | ({"": OPSET_INT2} if narrow else {})
-    emitter = emit(work, model, reference=reference, opsets=opsets)
+    signed = request.options.get("processor") == "vnni"
+    emitter = emit(work, model, reference=reference, signed=signed, opsets=opsets)
     drop_unused(work.graph)
     store(work.graph, tensors)
     finish(work, emitter)

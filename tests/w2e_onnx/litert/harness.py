@@ -183,14 +183,16 @@ def _codes(name: str) -> Integer:
     return codes
 
 
-def lowered(model: Model, *, reference: bool = False) -> tuple[bytes, Emitter]:
+def lowered(
+    model: Model, *, reference: bool = False, signed: bool = False
+) -> tuple[bytes, Emitter]:
     """The ONNX file of a canonical model."""
     assert model.graph is not None
     work = model.graph.clone()
     opsets = dict(OPSETS)
     if any(str(tensor.encoding.codes) == "int2" for tensor in model.tensors.values()):
         work.ir_version, opsets = 13, opsets | {"": 25}
-    emitter = emit(work, model, reference=reference, opsets=opsets)
+    emitter = emit(work, model, reference=reference, signed=signed, opsets=opsets)
     drop_unused(work.graph)
     for function in emitter.functions.values():
         work.functions[function.identifier()] = function

@@ -42,8 +42,11 @@ def geometry(call: Call, window: Window, image: Slot) -> dict[str, object]:
     return {**window_attributes(window), **padding_attributes(window, padding, sizes(image))}
 
 
-def unsigned(call: Call, slot: Slot, *, one: bool = True) -> tuple[ir.Value, ir.Value]:
-    """Codes of weights and their zero point as uint8.
+def factor(call: Call, slot: Slot, *, one: bool = True) -> tuple[ir.Value, ir.Value]:
+    """Codes of weights and their zero point as a product wants them: uint8, or int8 where that is exact.
+
+    Without VNNI, ONNX Runtime adds two products of an unsigned and a signed byte in 16 bits, which saturate
+    (onnxruntime/core/mlas/lib/x86_64/QgemmU8S8KernelAvx2.asm, vpmaddubsw); with it they are the fastest.
 
     Args:
         call: whose body it is.
@@ -54,10 +57,11 @@ def unsigned(call: Call, slot: Slot, *, one: bool = True) -> tuple[ir.Value, ir.
     assert slot.zero_point is not None
     if slot.type == "uint8":
         return slot.value, slot.zero_point
-    zero = shifted(call, slot.zero_point)
+    kept = call.signed and slot.type == "int8"
+    codes, zero = (v if kept else shifted(call, v) for v in (slot.value, slot.zero_point))
     if one and slot.quantized is not None and slot.quantized.axis is not None:
         zero = call.add("ReduceMax", [zero], {"keepdims": 0})
-    return shifted(call, slot.value), zero
+    return codes, zero
 
 
 def shifted(call: Call, codes: ir.Value) -> ir.Value:

@@ -103,6 +103,7 @@ def _rewrite_control(emitter: Emitter, node: ir.Node) -> None:
             graph=graph,
             scope=emitter.scope,
             reference=emitter.reference,
+            signed=emitter.signed,
             opsets=emitter.opsets,
             functions=emitter.functions,
             carried=emitter.carried,

@@ -108,11 +108,13 @@ class Call:
         operation: what is computed.
         reference: whether LiteRT's reference kernels are to be equalled (then standard operators only),
             else its default ones.
+        signed: whether products with signed weights are exact where it runs; see `accumulator.factor`.
         operands, outputs: as above.
     """
 
     operation: Operation
     reference: bool
+    signed: bool = False
     operands: tuple[Slot | None, ...]
     outputs: tuple[Slot, ...]
     nodes: list[ir.Node] = field(default_factory=list)

@@ -26,7 +26,7 @@ def convolution(call: Call) -> Sequence[ir.Value]:
     groups = channels // depth if depth and channels else 1
     if groups != 1:
         said["group"] = groups
-    codes, zero = sums.unsigned(call, weights)
+    codes, zero = sums.factor(call, weights)
     assert image.value is not None
     s = Sum(
         image=image,

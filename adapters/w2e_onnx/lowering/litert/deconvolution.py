@@ -69,7 +69,7 @@ def transpose_conv(call: Call) -> Sequence[ir.Value]:
     weights, image, bias = call.operand(1), call.operand(2), call.optional(3)
     check(call, (image, weights, bias), axis=0)
     phases = _phases(call, image, weights)
-    codes, zero = sums.unsigned(call, weights)
+    codes, zero = sums.factor(call, weights)
     assert image.value is not None
     s = Sum(
         image=image,

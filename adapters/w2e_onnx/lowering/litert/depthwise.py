@@ -42,7 +42,7 @@ def depthwise(call: Call) -> Sequence[ir.Value]:
     assert weights.zero_point is not None
     codes, zero = weights.value, weights.zero_point
     if not quick or channels == 1:
-        codes, zero = sums.unsigned(call, weights)
+        codes, zero = sums.factor(call, weights)
     s = Sum(
         image=image,
         weights=weights,

@@ -42,6 +42,7 @@ class Emitter:
         graph: a copy of the canonical one; edited.
         scope: tensors and quantization.
         reference: whether reference kernels are to be equalled.
+        signed: whether the processor multiplies unsigned by signed bytes exactly.
         opsets: of the model.
         functions: made so far, by name.
         carried: canonical value to the one that travels in its place.
@@ -51,6 +52,7 @@ class Emitter:
     graph: ir.Graph
     scope: Scope
     reference: bool
+    signed: bool
     opsets: Mapping[str, int] = field(default_factory=lambda: dict(OPSETS))
     functions: dict[str, ir.Function] = field(default_factory=dict)
     carried: dict[ir.Value, ir.Value] = field(default_factory=dict)
@@ -171,7 +173,11 @@ class Emitter:
         operands = tuple(slot_of(o, self.scope, str(i)) for i, o in enumerate(operation.inputs))
         outputs = tuple(output_of(v, self.scope, f"y{i}") for i, v in enumerate(operation.outputs))
         call = Call(
-            operation=operation, reference=self.reference, operands=operands, outputs=outputs
+            operation=operation,
+            reference=self.reference,
+            signed=self.signed,
+            operands=operands,
+            outputs=outputs,
         )
         results = self.body(call)
         made = [
@@ -335,10 +341,17 @@ def _single(node: ir.Node) -> Operation:
 
 
 def emit(
-    work: ir.Model, model: Model, *, reference: bool, opsets: Mapping[str, int] = OPSETS
+    work: ir.Model,
+    model: Model,
+    *,
+    reference: bool,
+    signed: bool = False,
+    opsets: Mapping[str, int] = OPSETS,
 ) -> Emitter:
     """Rewrite the main graph of a copy of a model's graph; see the module."""
     scope = Scope(tensors=model.tensors, values=model.activations)
-    emitter = Emitter(graph=work.graph, scope=scope, reference=reference, opsets=dict(opsets))
+    emitter = Emitter(
+        graph=work.graph, scope=scope, reference=reference, signed=signed, opsets=dict(opsets)
+    )
     emitter.run()
     return emitter

@@ -119,7 +119,7 @@ def restored(call: Call, rows: ir.Value, x: Slot) -> ir.Value:
 
 
 def _turned(call: Call, weights: Slot, *, one: bool = True) -> tuple[ir.Value, ir.Value]:
-    codes, zero = sums.unsigned(call, weights, one=one)
+    codes, zero = sums.factor(call, weights, one=one)
     return call.add("Transpose", [codes], {"perm": (1, 0)}), zero
 
 
