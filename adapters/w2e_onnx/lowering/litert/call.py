@@ -180,7 +180,7 @@ class Call:
 
     def literal(self, array: NDArray[np.generic] | np.generic, name: str = "literal") -> ir.Value:
         """A number that is the same in every call: part of the body."""
-        data = ir.tensor(np.asarray(array))
+        data = ir.Tensor(np.asarray(array))
         return self.add("Constant", [], {"value": data}, name=name)
 
     def constant(self, name: str, array: NDArray[np.generic]) -> ir.Value:

@@ -310,7 +310,7 @@ def _tensor(array: NDArray[np.generic], kind: ir.DataType, name: str) -> ir.Tens
     narrow = {"INT4": "int4", "UINT4": "uint4", "INT2": "int2", "UINT2": "uint2"}.get(kind.name)
     if narrow is not None:
         array = array.astype(getattr(ml_dtypes, narrow))
-    return ir.tensor(array, dtype=kind, name=name)
+    return ir.Tensor(array, dtype=kind, name=name)
 
 
 def _attributes(call: Call) -> dict[str, Any]:
