@@ -13,6 +13,7 @@ from w2e_bridge.ir.model import Model
 from w2e_bridge.kernels.state import constants
 from w2e_bridge.loss import Grade, TensorLoss
 from w2e_bridge.negotiation.decision import Decisions
+from w2e_onnx.conditions import conditions
 from w2e_onnx.lowering.litert.emit import OPSETS, Emitter, emit
 from w2e_onnx.lowering.litert.store import store
 
@@ -50,6 +51,7 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
         files=(small_file("{stem}.onnx", data),),
         constants=tuple(constants(model)),
         values=values(model),
+        conditions=conditions(emitter, model),
         summary=_summary(model, reference=reference),
     )
 

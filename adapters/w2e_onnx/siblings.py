@@ -79,6 +79,7 @@ def joined(
         constants=tuple(dict.fromkeys(row for output in every for row in output.constants)),
         values=tuple(dict.fromkeys(row for output in every for row in output.values)),
         ignored=tuple(dict.fromkeys(row for output in every for row in output.ignored)),
+        conditions=tuple(dict.fromkeys(c for output in every for c in output.conditions)),
         hints=tuple(dict.fromkeys(row for output in every for row in output.hints)),
     )
 

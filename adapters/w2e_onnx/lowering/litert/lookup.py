@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -21,7 +22,12 @@ def elements(slot: Slot) -> int | None:
     shape = slot.shape
     if shape is None or not all(isinstance(d, int) for d in shape):
         return None
-    return math.prod(d for d in shape if isinstance(d, int))
+    return known(shape)
+
+
+def known(shape: Sequence[object]) -> int:
+    """The product of the extents that are known."""
+    return math.prod(extent for extent in shape if isinstance(extent, int))
 
 
 def look_up(call: Call, table: ir.Value, index: ir.Value, like: Slot) -> ir.Value:
@@ -33,8 +39,8 @@ def look_up(call: Call, table: ir.Value, index: ir.Value, like: Slot) -> ir.Valu
         index: int32, of any shape.
         like: an operand or output with as many elements as the index.
     """
-    count = elements(like)
-    if count is not None and count <= FEW:
+    # A free extent is the batch, and that is mostly 1.
+    if like.shape is not None and known(like.shape) <= FEW:
         return call.add("Gather", [table, index])
     flat = call.add("Reshape", [index, call.literal(np.asarray([-1], np.int64), "flat")])
     found = call.add("GatherElements", [table, flat])
