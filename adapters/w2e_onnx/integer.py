@@ -14,7 +14,8 @@ from w2e_bridge.kernels.state import constants
 from w2e_bridge.loss import Grade, TensorLoss
 from w2e_bridge.negotiation.decision import Decisions
 from w2e_onnx.conditions import conditions
-from w2e_onnx.lowering.litert.emit import OPSETS, Emitter, emit
+from w2e_onnx.lowering.litert.bodies import emit
+from w2e_onnx.lowering.litert.emit import OPSETS, Emitter
 from w2e_onnx.lowering.litert.store import store
 
 IR_VERSION, IR_VERSION_INT2 = 10, 13

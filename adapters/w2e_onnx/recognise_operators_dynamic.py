@@ -29,7 +29,7 @@ from w2e_bridge.ir.activation import ActivationMode, ActivationQuantization
 from w2e_bridge.ir.codes import Integer
 from w2e_bridge.ir.parts import AnyArray
 from w2e_onnx.lowering.functions import MICROSOFT
-from w2e_onnx.recognise_operators import Expansion
+from w2e_onnx.recognise_expansion import Expansion
 from w2e_onnx.recognise_operators_table import CONV, kept
 
 UINT8 = ActivationQuantization(codes=Integer(bits=8), mode=ActivationMode.DYNAMIC)

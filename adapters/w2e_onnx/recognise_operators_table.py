@@ -16,7 +16,7 @@ import onnx_ir as ir
 from w2e_bridge.graph.inspecting import Unrecognised, given, integer, needed
 from w2e_bridge.graph.qdq_parameters import DEQUANTIZE
 from w2e_onnx.lowering.functions import MICROSOFT
-from w2e_onnx.recognise_operators import Expand, Expansion, dtype_of
+from w2e_onnx.recognise_expansion import Expand, Expansion, dtype_of
 
 POOL = (
     "auto_pad",

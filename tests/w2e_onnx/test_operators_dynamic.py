@@ -19,7 +19,7 @@ from w2e_bridge.graph.serialize import open_model
 from w2e_bridge.ir.activation import ActivationMode, Granularity
 from w2e_bridge.ir.codes import Integer
 from w2e_onnx.read import lift
-from w2e_onnx.recognise_operators import Expansion
+from w2e_onnx.recognise_expansion import Expansion
 from w2e_onnx.recognise_operators import run as recognise
 
 node = helper.make_node

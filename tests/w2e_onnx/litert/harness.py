@@ -23,7 +23,8 @@ from w2e_bridge.ir.tensor import OwnedStorage, Tensor, plain_tensor
 from w2e_bridge.kernels.build import Builder
 from w2e_bridge.kernels.operation import Attribute, Operation
 from w2e_bridge.kernels.table import build
-from w2e_onnx.lowering.litert.emit import OPSETS, Emitter, emit
+from w2e_onnx.lowering.litert.bodies import emit
+from w2e_onnx.lowering.litert.emit import OPSETS, Emitter
 from w2e_onnx.lowering.litert.store import store
 
 

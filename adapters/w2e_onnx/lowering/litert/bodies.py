@@ -20,10 +20,12 @@ from w2e_bridge.graph.inspecting import is_op, name_of
 from w2e_bridge.graph.rewriting import drop_unused
 from w2e_bridge.graph.weights import DTYPES
 from w2e_bridge.ir.activation import ActivationQuantization
+from w2e_bridge.ir.model import Model
 from w2e_bridge.kernels.bodies import bodies_of
 from w2e_bridge.kernels.control import alike
 from w2e_bridge.kernels.operation import Operation
-from w2e_onnx.lowering.litert.emit import Emitter
+from w2e_bridge.kernels.scope import Scope
+from w2e_onnx.lowering.litert.emit import OPSETS, Control, Emitter
 from w2e_onnx.lowering.litert.slots import output_of
 
 CONTROL = ("If", "Loop")
@@ -66,6 +68,28 @@ class BodyEmitter(Emitter):
         return self.outer.free(name)
 
 
+def emit(
+    work: ir.Model,
+    model: Model,
+    *,
+    reference: bool,
+    signed: bool = False,
+    opsets: Mapping[str, int] = OPSETS,
+) -> Emitter:
+    """Rewrite a copy of a model's graph, with all graphs inside of it; see `emit`."""
+    scope = Scope(tensors=model.tensors, values=model.activations)
+    emitter = Emitter(
+        graph=work.graph,
+        scope=scope,
+        control=Control(kinds=CONTROL, rewrite=rewrite),
+        reference=reference,
+        signed=signed,
+        opsets=dict(opsets),
+    )
+    emitter.run()
+    return emitter
+
+
 def rewrite(emitter: Emitter, step: Operation | ir.Node) -> bool:
     """Rewrite a step if it is control flow, or hands on codes inside of it.
 
@@ -102,6 +126,7 @@ def _rewrite_control(emitter: Emitter, node: ir.Node) -> None:
         BodyEmitter(
             graph=graph,
             scope=emitter.scope,
+            control=emitter.control,
             reference=emitter.reference,
             signed=emitter.signed,
             opsets=emitter.opsets,

@@ -9,7 +9,7 @@ why exact: each function computes the integers of the LiteRT kernel that is aske
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from w2e_bridge.graph.inspecting import name_of
 from w2e_bridge.graph.weights import DTYPES
-from w2e_bridge.ir.model import Model
 from w2e_bridge.kernels.cover import cover
 from w2e_bridge.kernels.hybrid import is_dynamic
 from w2e_bridge.kernels.operation import Constant, Operand, Operation
@@ -34,6 +33,19 @@ UNSIGNED, SIGNED = "unsigned", "signed"
 """Calls at the border: public int8 codes to uint8 and back."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """What becomes of operators with graphs inside; `bodies` knows it.
+
+    Attributes:
+        kinds: operators that stay what they are.
+        rewrite: whether a step was one of theirs, and is done.
+    """
+
+    kinds: tuple[str, ...]
+    rewrite: Callable[[Emitter, Operation | ir.Node], bool]
+
+
 @dataclass(slots=True, kw_only=True)
 class Emitter:
     """Rewrites one graph.
@@ -41,6 +53,7 @@ class Emitter:
     Attributes:
         graph: a copy of the canonical one; edited.
         scope: tensors and quantization.
+        control: of the operators with graphs inside.
         reference: whether reference kernels are to be equalled.
         signed: whether the processor multiplies unsigned by signed bytes exactly.
         opsets: of the model.
@@ -51,6 +64,7 @@ class Emitter:
 
     graph: ir.Graph
     scope: Scope
+    control: Control
     reference: bool
     signed: bool
     opsets: Mapping[str, int] = field(default_factory=lambda: dict(OPSETS))
@@ -61,15 +75,12 @@ class Emitter:
 
     def run(self) -> None:
         """Rewrite the graph."""
-        # Control flow needs this module; it is looked up when all is defined.
-        from w2e_onnx.lowering.litert.bodies import CONTROL, rewrite
-
         graphs = [self.graph, *self.graph.subgraphs()]
         self.taken |= {name_of(v) for g in graphs for v in (*g.inputs, *g.initializers.values())}
         self.taken |= {name_of(o) for node in self.graph.all_nodes() for o in node.outputs}
         self.enter()
-        for step in cover(self.graph, self.scope, stay=CONTROL):
-            if self.alias(step) or rewrite(self, step):
+        for step in cover(self.graph, self.scope, stay=self.control.kinds):
+            if self.alias(step) or self.control.rewrite(self, step):
                 continue
             operation = step if isinstance(step, Operation) else _single(step)
             if self.concerned(operation):
@@ -338,20 +349,3 @@ def _single(node: ir.Node) -> Operation:
         outputs=tuple(node.outputs),
         nodes=(node,),
     )
-
-
-def emit(
-    work: ir.Model,
-    model: Model,
-    *,
-    reference: bool,
-    signed: bool = False,
-    opsets: Mapping[str, int] = OPSETS,
-) -> Emitter:
-    """Rewrite the main graph of a copy of a model's graph; see the module."""
-    scope = Scope(tensors=model.tensors, values=model.activations)
-    emitter = Emitter(
-        graph=work.graph, scope=scope, reference=reference, signed=signed, opsets=dict(opsets)
-    )
-    emitter.run()
-    return emitter
