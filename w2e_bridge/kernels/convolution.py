@@ -11,7 +11,7 @@ from w2e_bridge.kernels.hints import keep, kept
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Operand, Operation
 from w2e_bridge.kernels.reading import extents, number
-from w2e_bridge.kernels.scope import Fused, Scope, fused, image
+from w2e_bridge.kernels.scope import Fused, Scope, first, image
 from w2e_bridge.kernels.window import (
     options,
     padding_attributes,
@@ -67,14 +67,6 @@ def _build(operation: Operation, builder: Builder) -> None:
     keep(operation, reader_of(turned), HINTS)
 
 
-def _match(root: ir.Node, scope: Scope) -> Operation | None:
-    for way in fused(root, scope):
-        found = _read(way, root, scope)
-        if found is not None:
-            return found
-    return None
-
-
 def _read(way: Fused, root: ir.Node, scope: Scope) -> Operation | None:
     found = image(way.node, scope, "Conv")
     weights = None if found is None else scope.transposed(given(found.node, 1), OHWI_TO_OIHW)
@@ -123,4 +115,6 @@ def _groups_fit(node: ir.Node, x: ir.Value, depth: int | None) -> bool:
     return channels == group * depth
 
 
-KINDS = (Kind(name="conv_2d", build=_build, roots=("Transpose", "Relu", "Clip"), match=_match),)
+KINDS = (
+    Kind(name="conv_2d", build=_build, roots=("Transpose", "Relu", "Clip"), match=first(_read)),
+)

@@ -12,7 +12,7 @@ from w2e_bridge.kernels.hints import keep, kept
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Operation
 from w2e_bridge.kernels.reading import extents, int32, number
-from w2e_bridge.kernels.scope import Fused, Scope, attribute, fused, image
+from w2e_bridge.kernels.scope import Fused, Scope, attribute, first, image
 from w2e_bridge.kernels.window import Window, options, spatial, window_in, window_of
 
 OHWI_TO_IOHW = (3, 0, 1, 2)
@@ -109,14 +109,6 @@ def _build(operation: Operation, builder: Builder) -> None:
     keep(operation, reader_of(turned), {**HINTS, **PADDING})
 
 
-def _match(root: ir.Node, scope: Scope) -> Operation | None:
-    for way in fused(root, scope):
-        found = _read(way, root, scope)
-        if found is not None:
-            return found
-    return None
-
-
 def _read(way: Fused, root: ir.Node, scope: Scope) -> Operation | None:
     found = image(way.node, scope, "ConvTranspose")
     weights = None if found is None else scope.transposed(given(found.node, 1), OHWI_TO_IOHW)
@@ -148,5 +140,7 @@ def _read(way: Fused, root: ir.Node, scope: Scope) -> Operation | None:
 
 
 KINDS = (
-    Kind(name="transpose_conv", build=_build, roots=("Transpose", "Relu", "Clip"), match=_match),
+    Kind(
+        name="transpose_conv", build=_build, roots=("Transpose", "Relu", "Clip"), match=first(_read)
+    ),
 )

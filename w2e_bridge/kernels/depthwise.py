@@ -11,7 +11,7 @@ from w2e_bridge.kernels.convolution import channels_of, weights_shape
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Operation
 from w2e_bridge.kernels.reading import extents, number
-from w2e_bridge.kernels.scope import Fused, Scope, fused, image
+from w2e_bridge.kernels.scope import Fused, Scope, first, image
 from w2e_bridge.kernels.window import (
     options,
     padding_attributes,
@@ -40,14 +40,6 @@ def _build(operation: Operation, builder: Builder) -> None:
     turned = builder.node("Transpose", [builder.value(operation.input(1))], {"perm": HWC_TO_CHW})
     bias = [] if operation.input(2) is None else [builder.value(operation.input(2))]
     builder.channels_last("Conv", [x, turned, *bias], operation, attributes)
-
-
-def _match(root: ir.Node, scope: Scope) -> Operation | None:
-    for way in fused(root, scope):
-        found = _read(way, root, scope)
-        if found is not None:
-            return found
-    return None
 
 
 def _read(way: Fused, root: ir.Node, scope: Scope) -> Operation | None:
@@ -82,5 +74,10 @@ def _read(way: Fused, root: ir.Node, scope: Scope) -> Operation | None:
 
 
 KINDS = (
-    Kind(name="depthwise_conv_2d", build=_build, roots=("Transpose", "Relu", "Clip"), match=_match),
+    Kind(
+        name="depthwise_conv_2d",
+        build=_build,
+        roots=("Transpose", "Relu", "Clip"),
+        match=first(_read),
+    ),
 )

@@ -174,3 +174,13 @@ def attribute(node: ir.Node, name: str, default: object = None) -> object:
 
 
 Match = Callable[[ir.Node, Scope], Operation | None]
+
+
+def first(read: Callable[[Fused, ir.Node, Scope], Operation | None]) -> Match:
+    """A match of a kind that may have an activation behind it: what is read first of the ways to look at a root."""
+
+    def match(root: ir.Node, scope: Scope) -> Operation | None:
+        ways = (read(way, root, scope) for way in fused(root, scope))
+        return next((found for found in ways if found is not None), None)
+
+    return match

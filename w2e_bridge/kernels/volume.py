@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import onnx_ir as ir
 
@@ -15,7 +16,7 @@ from w2e_bridge.kernels.hints import keep
 from w2e_bridge.kernels.kind import Kind
 from w2e_bridge.kernels.operation import Operand, Operation
 from w2e_bridge.kernels.reading import extents, int32, number
-from w2e_bridge.kernels.scope import Fused, Scope, attribute, fused
+from w2e_bridge.kernels.scope import Fused, Scope, attribute, first
 from w2e_bridge.kernels.window import (
     Window,
     options,
@@ -120,21 +121,18 @@ def _read(
     )
 
 
-def _match(root: ir.Node, scope: Scope) -> Operation | None:
-    ways = (_read("conv_3d", "Conv", _direct, way, root, scope) for way in fused(root, scope))
-    return next((found for found in ways if found is not None), None)
-
-
-def _match_transposed(root: ir.Node, scope: Scope) -> Operation | None:
-    ways = (
-        _read("conv_3d_transpose", "ConvTranspose", _transposed, way, root, scope)
-        for way in fused(root, scope)
-    )
-    return next((found for found in ways if found is not None), None)
-
-
 ROOTS = ("Transpose", "Relu", "Clip")
 KINDS = (
-    Kind(name="conv_3d", build=_build, roots=ROOTS, match=_match),
-    Kind(name="conv_3d_transpose", build=_build_transposed, roots=ROOTS, match=_match_transposed),
+    Kind(
+        name="conv_3d",
+        build=_build,
+        roots=ROOTS,
+        match=first(partial(_read, "conv_3d", "Conv", _direct)),
+    ),
+    Kind(
+        name="conv_3d_transpose",
+        build=_build_transposed,
+        roots=ROOTS,
+        match=first(partial(_read, "conv_3d_transpose", "ConvTranspose", _transposed)),
+    ),
 )
