@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -24,7 +24,7 @@ from w2e_bridge.ir.tensor import CHUNK_ELEMENTS
 from w2e_bridge.stream.flush import flushing
 
 Written = Callable[[str], None]
-"""Called with the name of a tensor when all of it is written; from any thread, several at once."""
+"""Called with the name of a tensor that is written, after the last chunk was made; from any thread, several at once."""
 
 Progress = Callable[[int, int], None]
 """Called with bytes of the source done, and bytes in all; from any thread, one call at a time."""
@@ -135,16 +135,20 @@ class _Queue:
         self._total = sum(j.nbytes for file in files for j in file.plan.jobs if j.rows)
         self._done = 0
         self._off = False
+        self._whole: deque[str] = deque()
 
     def work(self) -> None:
-        """What a thread does."""
-        while (task := self._next()) is not None:
-            try:
+        """What a thread does: chunks first, and then, while the disk takes the last of them, what follows."""
+        try:
+            while (task := self._next()) is not None:
                 task.run()
                 self._finish(task)
-            except BaseException:
-                self.call_off()
-                raise
+            while (name := self._next_whole()) is not None:
+                assert self._written is not None
+                self._written(name)
+        except BaseException:
+            self.call_off()
+            raise
 
     def call_off(self) -> None:
         """No further task is handed out."""
@@ -159,11 +163,14 @@ class _Queue:
         with self._lock:
             self._done += task.nbytes
             self._left[name] -= 1
-            whole = not self._left[name]
+            if not self._left[name] and self._written is not None:
+                self._whole.append(name)
             if self._progress is not None:
                 self._progress(self._done, self._total)
-        if whole and self._written is not None:
-            self._written(name)
+
+    def _next_whole(self) -> str | None:
+        with self._lock:
+            return self._whole.popleft() if self._whole and not self._off else None
 
 
 def _tasks(files: list[_File]) -> Iterator[_Task]:
