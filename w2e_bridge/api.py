@@ -15,6 +15,7 @@ from w2e_bridge.errors import (
     FormatError,
     LossError,
     OutputError,
+    UnsupportedError,
     UsageError,
     Where,
 )
@@ -28,7 +29,7 @@ from w2e_bridge.formats.output import Held, Output, Part
 from w2e_bridge.formats.registry import load, named, sniff
 from w2e_bridge.formats.sink import Destination, destination, staging
 from w2e_bridge.formats.spec import Format, OptionValue, Request
-from w2e_bridge.ir.model import Model
+from w2e_bridge.ir.model import Model, Origin, Remark
 from w2e_bridge.ir.tensor import Tensor
 from w2e_bridge.loss import Budget, Grade, Ignored
 from w2e_bridge.negotiation.decision import Decisions
@@ -132,10 +133,25 @@ def inspect(path: AnyPath, **options: OptionValue) -> dict[str, object]:
     from w2e_bridge.fidelity.describe import describe
 
     spec = sniff(Path(path))
-    document = describe(_lift(Path(path), spec, resolve(spec, "lift", options)))
+    values = resolve(spec, "lift", options)
+    try:
+        model = _sealed(Path(path), spec) if spec.opaque else _lift(Path(path), spec, values)
+    except UnsupportedError as reason:
+        if spec.inspect is None:
+            raise
+        model = _sealed(Path(path), spec, kind="model", problem=str(reason))
+    document = describe(model)
     if spec.inspect is not None:
         document["file"] = dict(load(spec, spec.inspect)(Path(path)))
     return document
+
+
+def _sealed(path: Path, spec: Format, *, kind: str = "", problem: str = "") -> Model:
+    """All that is known of a file from which nothing can be read."""
+    origin = Origin(format=spec.name, path=str(path), nbytes=path.stat().st_size)
+    reason = problem.removeprefix(f"{path}: ")
+    remarks = (Remark(name=path.name, reason=reason),) if problem else ()
+    return Model(tensors={}, kind=kind or spec.name, origin=origin, remarks=remarks)
 
 
 def compare(a: AnyPath, b: AnyPath) -> Comparison:
@@ -279,7 +295,7 @@ def _write(plan: _Plan, place: Destination, report: Report, progress: Progress |
         (folder / place.report).write_text(text, encoding="utf-8", newline="\n")
         off = report.audit == "none"
         audits = [] if off else _audits(plan, folder / names[0], report.audit)
-        # A tensor is read back as soon as it is written: the disk is the slower one of the two.
+        # What is written is read back while the disk still takes the last of it: it is the slower one of the two.
         check = audits[0].check if audits else None
         write(plan.output, folder, name=place.name, progress=progress, written=check)
         for audit in audits:

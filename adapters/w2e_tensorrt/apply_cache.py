@@ -29,7 +29,7 @@ NAMED = 3
 """Values that a message names."""
 
 
-def prepare(model: Model, request: Request) -> Model:
+def calibrated(model: Model, request: Request) -> Model:
     """Give a model's values the scales of the cache that was asked for.
 
     Args:
@@ -43,18 +43,32 @@ def prepare(model: Model, request: Request) -> Model:
     path = request.options.get(OPTION)
     if not path:
         return model
-    if model.graph is None:
-        raise UnsupportedError(f"--{OPTION}: the model has no graph whose values it could name")
     place = Path(str(path))
-    try:
-        _, scales = read(place)
-    except OSError as error:
-        raise FormatError(Where(path=place), error.strerror or "can't be read") from error
+    if place.exists() and not place.is_file():  # a pipe would block, a folder has no bytes
+        raise FormatError(Where(path=place), "no file")
+    return put(model, place, read(place)[1], OPTION)
+
+
+def put(model: Model, place: Path, scales: Mapping[str, np.float32], option: str) -> Model:
+    """Give a model's values the scales of a file.
+
+    Args:
+        model: with a graph.
+        place: the file.
+        scales: by the names of values.
+        option: by which the file was given.
+
+    Raises:
+        FormatError: they are those of another network.
+        UnsupportedError: the model has no graph whose values the file could name.
+    """
+    if model.graph is None:
+        raise UnsupportedError(f"--{option}: the model has no graph whose values it could name")
     floats = list(dict.fromkeys(_floats(model.graph)))
     _same_network(place, floats, scales)
     known, usable = set(floats), {n: s for n, s in scales.items() if s > 0 and np.isfinite(s)}
     remarks = [
-        Remark(name=name, reason=_why(name, scale, known))
+        Remark(name=name, reason=_why(name, scale, known, option))
         for name, scale in scales.items()
         if name not in known or name not in usable
     ]
@@ -91,7 +105,8 @@ def _same_network(place: Path, floats: list[str], scales: Mapping[str, np.float3
         )
 
 
-def _why(name: str, scale: np.float32, known: set[str]) -> str:
+def _why(name: str, scale: np.float32, known: set[str], option: str) -> str:
+    what = "calibration cache" if option == OPTION else "file of hints"
     if name not in known:
-        return "in the calibration cache, but no float value of the graph"
-    return f"its scale in the calibration cache is {scale}"
+        return f"in the {what}, but no float value of the graph"
+    return f"its scale in the {what} is {scale}"

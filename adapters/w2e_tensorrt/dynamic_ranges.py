@@ -42,6 +42,11 @@ def read(path: Path) -> dict[str, np.float32]:
     return scales
 
 
+def written(scales: Mapping[str, np.float32]) -> bytes:
+    """A table's bytes."""
+    return "".join(f"{name}: {amax_of(scale)!r}\n" for name, scale in scales.items()).encode()
+
+
 def lift(path: Path, options: Mapping[str, OptionValue]) -> Model:
     """A table of ranges as a model that holds nothing else.
 
@@ -57,10 +62,9 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     """Plan the table of a model's activations."""
     del decisions, request
     found = ranges_of(model)
-    lines = [f"{name}: {amax_of(scale)!r}" for name, scale in found.scales.items()]
     colons = [
         Ignored(name=name, reason="TensorRT's own reader ends the name at its first colon")
         for name in found.scales
         if ":" in name
     ]
-    return output("{stem}.dynamic_ranges.txt", "\n".join([*lines, ""]).encode(), found, colons)
+    return output("{stem}.dynamic_ranges.txt", written(found.scales), found, colons)

@@ -98,7 +98,8 @@ def linear(node: ir.Node) -> bool:
 
 
 def _operator(node: ir.Node, model: Model) -> Found:
-    known = node.domain in rules.DOMAINS and node.op_type not in rules.MISSING
+    missing = rules.MISSING | rules.EXPORTERS_ONLY
+    known = node.domain in rules.DOMAINS and node.op_type not in missing
     if not known and node.op_identifier() not in model.model.functions:
         yield rules.OPERATOR, f"{node.domain}::{node.op_type}" if node.domain else node.op_type
 
@@ -154,6 +155,28 @@ def _scales(node: ir.Node, model: Model) -> Found:
     if numbers is not None and not (numbers > 0).all():
         bad = numbers.reshape(-1)[np.flatnonzero(~(numbers > 0).reshape(-1))[0]]
         yield rules.SCALE, f"scale {bad:g}"
+
+
+def _blocks(node: ir.Node, model: Model) -> Found:
+    block, axis = attribute_of(node, "block_size"), attribute_of(node, "axis")
+    codes, scales = (_shape(given(node, index), model) for index in (0, 1))
+    if not isinstance(block, int) or not block or codes is None or scales is None:
+        return
+    at = axis if isinstance(axis, int) else 1
+    if len(codes) != len(scales) or not -len(codes) <= at < len(codes):
+        return
+    if scales[at] and codes[at] != block * scales[at]:
+        yield rules.BLOCKS, f"{scales[at]} blocks of {block} for {codes[at]}"
+
+
+def _shape(value: ir.Value | None, model: Model) -> tuple[int, ...] | None:
+    """The extents of a value, None where they are not known."""
+    tensor = model.constant(value)
+    if tensor is not None:
+        return tensor.shape
+    shape = None if value is None else value.shape
+    known = shape is not None and all(isinstance(extent, int) for extent in shape)
+    return tuple(int(str(extent)) for extent in shape) if known and shape is not None else None
 
 
 def real_type(value: ir.Value | None, model: Model) -> str | None:
@@ -240,5 +263,5 @@ def _fed_by_codes(node: ir.Node) -> bool:
 
 Check = Callable[[ir.Node, Model], Found]
 CHECKS: tuple[Check, ...] = (
-    _operator, _zero_point, _codes, _scales, _types, _attention, _output, _concat, _residual,
+    _operator, _zero_point, _codes, _scales, _blocks, _types, _attention, _output, _concat, _residual,
 )  # fmt: skip

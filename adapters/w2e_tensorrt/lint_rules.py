@@ -29,6 +29,13 @@ INTEGER_BIAS = Rule(
     reason="DequantizeLinear of int32 is not imported.",
     mend="Store biases as float32; --to tensorrt does.",
 )
+BLOCKS = Rule(
+    name="block-size",
+    severity=ERROR,
+    reason="The parser does not look at block_size: a block is the axis' extent over the number of scales. "
+    "Where the last block is short it refuses the model, or takes other blocks than were meant without a word.",
+    mend="Choose blocks that fill the axis, or pad the weights.",
+)
 SCALE = Rule(
     name="scale-sign",
     severity=ERROR,
@@ -98,7 +105,7 @@ RESIDUAL = Rule(
 )
 
 RULES = (
-    ZERO_POINT, UNSIGNED, INTEGER_BIAS, SCALE, DYNAMIC_SCALE, CODES, OPERATOR, TYPES, ATTENTION,
+    ZERO_POINT, UNSIGNED, INTEGER_BIAS, BLOCKS, SCALE, DYNAMIC_SCALE, CODES, OPERATOR, TYPES, ATTENTION,
     FLOAT4, PROFILE, CONV_OUTPUT, CONCAT, RESIDUAL,
 )  # fmt: skip
 
@@ -119,3 +126,6 @@ MISSING = frozenset(
 
 DOMAINS = frozenset({"", "ai.onnx", "trt"})
 """Domains of the operators that it can have."""
+
+EXPORTERS_ONLY = frozenset({"TRT_FP4QDQ"})
+"""Operators of the domain trt that an exporter writes for itself (ModelOpt replaces it in the end)."""

@@ -8,33 +8,18 @@ from w2e_bridge.ir.codes import Float, Integer
 from w2e_bridge.ir.encoding import FLOAT32
 from w2e_bridge.ir.plain import PLAIN
 from w2e_bridge.negotiation.profile import Form, Profile, Role
-
-CONSTANT = frozenset({Role.CONV, Role.OTHER, Role.BIAS})
-BLOCKED = frozenset({Role.MATMUL, Role.EMBEDDING})
-INT8 = Integer(bits=8, signed=True)
-
-
-def _codes(name: str, roles: frozenset[Role], blocks: tuple[int, ...]) -> Form:
-    return Form(
-        name=name, roles=roles, codes=INT8, blocks=blocks,
-        positive=True, requantize=True, complete=not blocks,
-    )  # fmt: skip
-
-
-QUANTIZED: tuple[Form, ...] = (
-    _codes("DequantizeLinear int8", CONSTANT | BLOCKED, ()),
-    _codes("DequantizeLinear int8 blocks", BLOCKED, (128, 64, 32, 16)),
-)
-"""Symmetric codes, a scale above 0 for a tensor, a channel or a block; float32 scales, since what is
-dequantized has the type of its scale and the graph computes in float32."""
+from w2e_tensorrt.forms import OPTION, QUANTIZED, STORED
 
 PLAIN_FORMS: tuple[Form, ...] = tuple(
     Form(name=name, roles=frozenset(Role), codes=encoding.codes, scale=None, by_values=32)
     for name, encoding in PLAIN.items()
     if isinstance(encoding.codes, Integer | Float)
     and name
-    in ("float32", "float16", "bfloat16", "int32", "int64", "bool", "int8", "uint8", "float64")
-)
+    in (
+        "float32", "float16", "bfloat16", "int32", "int64", "bool", "int8", "uint8", "float64",
+        "int4", "float8_e4m3fn", "float4_e2m1fn",
+    )
+)  # fmt: skip
 
 EXPLICIT = Profile(
     name="explicit",
@@ -43,12 +28,34 @@ EXPLICIT = Profile(
     opset=21,
     layout="NCHW",
     built="parts",
+    options={OPTION: STORED},
+)
+
+WEAKLY_TYPED = frozenset({"float32", "int32", "int64", "bool", "int8", "uint8"})
+"""One type of floats: flags choose what a network without codes computes with."""
+
+WEAK = Form(
+    name="a network whose codes TensorRT makes itself",
+    roles=frozenset(Role), encoding=FLOAT32, cost=2.0,
+)  # fmt: skip
+"""Holds what "float32" holds already: its name is the reason why codes become floats."""
+
+TRT10 = Profile(
+    name="trt10",
+    title="TensorRT 10 (JetPack 6; implicit quantization)",
+    forms=(
+        *(f for f in PLAIN_FORMS if f.name in WEAKLY_TYPED),
+        WEAK,
+    ),
+    opset=19,
+    layout="NCHW",
+    built="parts",
 )
 
 
 def bundles() -> Mapping[str, Profile]:
     """Profiles of the bundle; the first is the default."""
-    return {EXPLICIT.name: EXPLICIT}
+    return {profile.name: profile for profile in (EXPLICIT, TRT10)}
 
 
 RANGES = Profile(

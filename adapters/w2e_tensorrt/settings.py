@@ -7,39 +7,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from w2e_bridge.ir.model import Model
+from w2e_tensorrt.hints.flags import BY_KEY, PRECISIONS
+from w2e_tensorrt.hints.options import Choice, chosen
+from w2e_tensorrt.hints.specs import ENDS, Shapes
+from w2e_tensorrt.interface_formats import formats
+from w2e_tensorrt.shape_profiles import BATCH, INPUTS, PROFILES, Profiles, profiles_of
 
 SCHEMA = 1
-LARGEST = {"batch": 8, "sequence": 512}
-"""Default upper ends of free dimensions; 2 × `OTHER` of those that are called otherwise."""
-OTHER = 256
-DEFAULT_BATCH, DEFAULT_SEQUENCE = 1, 128
-
-FLAGS: Mapping[str, str] = {
-    "memory_pools": "--memPoolSize",
-    "optimization_level": "--builderOptimizationLevel",
-    "hardware_compatibility": "--hardwareCompatibilityLevel",
-    "input_formats": "--inputIOFormats",
-    "output_formats": "--outputIOFormats",
-    "sparsity": "--sparsity",
-    "runtime_platform": "--runtimePlatform",
-}
-"""Hints with a value to the flag of trtexec that says it."""
-
-SWITCHES: Mapping[str, str] = {
-    "version_compatible": "--versionCompatible",
-    "exclude_lean_runtime": "--excludeLeanRuntime",
-    "refit": "--refit",
-    "strip_weights": "--stripWeights",
-}
-"""Hints that are a switch."""
-
-PROFILES = "shape_profiles"
-Shapes = dict[str, dict[str, list[int]]]
+FORMATS = ("input_formats", "output_formats")
+ALWAYS = frozenset({"strongly_typed"})
+"""Hints that say what release 11 does without being asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +41,9 @@ class Settings:
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Names and contents."""
         text = json.dumps(self.document, indent=1, sort_keys=True, ensure_ascii=False)
-        yield "build.json", (text + "\n").encode()
-        yield "trtexec.args", "".join(f"{line}\n" for line in self.arguments).encode()
+        yield "build.json", f"{text}\n".encode("utf-8", "backslashreplace")
+        lines = "".join(f"{line}\n" for line in self.arguments)
+        yield "trtexec.args", lines.encode("utf-8", "backslashreplace")
 
 
 def settings(
@@ -72,82 +55,73 @@ def settings(
         model: its hints.
         graph: as it is written.
         io: quantization of public values in the source.
-        version: of TensorRT, as a requirement: ">=11".
+        version: of TensorRT, as a requirement: ">=11", ">=10,<11".
     """
-    hints = model.hints.values
-    profiles = _given(hints.get(PROFILES)) or _default(graph)
-    used = {key: hints[key] for key in (*FLAGS, *SWITCHES) if key in hints}
+    hints, release = model.hints.values, release_of(version)
+    shapes = profiles_of(hints, graph)
+    said = _Said(release=release)
+    for key, value in hints.items():
+        said.take(key, value, graph, shapes)
     document: dict[str, object] = {
         "schema": SCHEMA,
         "tensorrt": version,
         "model": "model.onnx",
-        "profiles": profiles,
+        "profiles": shapes.profiles,
         "io": {name: dict(found) for name, found in sorted(io.items())},
-        **{key: _jsonable(value) for key, value in used.items()},
+        **said.document,
     }
-    arguments = ["--onnx=model.onnx"]
+    arguments = ["--onnx=model.onnx", *_shape_arguments(shapes.profiles), *said.arguments]
+    return Settings(document=document, arguments=tuple(arguments), effects=tuple(said.effects))
+
+
+def release_of(version: str) -> int:
+    """The first release that a requirement allows."""
+    digits = version.removeprefix(">=").partition(",")[0].partition(".")[0]
+    return int(digits) if digits.isdigit() else 11
+
+
+@dataclass(slots=True, kw_only=True)
+class _Said:
+    """What the hints say in the terms of a release."""
+
+    release: int
+    document: dict[str, object] = field(default_factory=dict)
+    arguments: list[str] = field(default_factory=list)
+    effects: list[tuple[str, str]] = field(default_factory=list)
+
+    def take(self, key: str, value: object, graph: ir.Graph, shapes: Profiles) -> None:
+        """One hint."""
+        if key in (PROFILES, BATCH, INPUTS):
+            self.effects += shapes.effects(key)
+        elif key in FORMATS:
+            values = graph.inputs if key == FORMATS[0] else graph.outputs
+            self._put(key, formats(BY_KEY[key], value, list(values), self.release))
+        elif key in ALWAYS and self.release > BY_KEY["layer_precisions"].last:
+            self.effects.append((key, "applied" if value else "unsupported"))
+        elif key == PRECISIONS:
+            # Release 11 has the types of the graph alone; what says them to 10 adds its own.
+            self.effects.append((key, "unsupported" if self.release > 10 else "ignored"))
+        elif key in BY_KEY:
+            self._put(key, chosen(BY_KEY[key], value, self.release))
+        else:
+            self.effects.append((key, "ignored"))
+
+    def _put(self, key: str, choice: Choice) -> None:
+        if choice.value is not None:
+            self.document[key] = choice.value
+            self.arguments += choice.arguments
+        self.effects.append((key, choice.effect))
+        self.effects += [(f"{key}[{item}]", "unsupported") for item in choice.left]
+
+
+def _shape_arguments(profiles: list[Shapes]) -> Iterator[str]:
     for number, shapes in enumerate(profiles):
-        arguments += [f"--profile={number}"] if len(profiles) > 1 else []
-        for end, flag in (("min", "minShapes"), ("opt", "optShapes"), ("max", "maxShapes")):
-            said = ",".join(f"{n}:{'x'.join(map(str, s[end]))}" for n, s in shapes.items())
-            arguments.append(f"--{flag}={said}")
-    arguments += [f"{FLAGS[key]}={_argument(value)}" for key, value in used.items() if key in FLAGS]
-    arguments += [SWITCHES[key] for key, value in used.items() if key in SWITCHES and value]
-    effects = tuple(
-        (key, "applied" if key in used or key == PROFILES else "ignored") for key in hints
-    )
-    return Settings(document=document, arguments=tuple(arguments), effects=effects)
+        if len(profiles) > 1:
+            yield f"--profile={number}"
+        for end in ENDS:
+            said = ",".join(f"{name}:{_shape(ends[end])}" for name, ends in shapes.items())
+            yield f"--{end}Shapes={said}"
 
 
-def _given(found: object) -> list[Shapes]:
-    """Profiles of the hints, where they are of the right form."""
-    rows = (
-        found if isinstance(found, list | tuple) else [found] if isinstance(found, Mapping) else []
-    )
-    return [
-        {
-            str(n): {end: [int(d) for d in s[end]] for end in ("min", "opt", "max")}
-            for n, s in row.items()
-        }
-        for row in rows
-        if isinstance(row, Mapping) and row
-    ]
-
-
-def _default(graph: ir.Graph) -> list[Shapes]:
-    """One profile for every input with a free dimension; none where all are fixed."""
-    shapes: Shapes = {}
-    for value in graph.inputs:
-        if value.shape is None or all(isinstance(extent, int) for extent in value.shape):
-            continue
-        extents = [_ends(extent, axis) for axis, extent in enumerate(value.shape)]
-        low, usual, high = (list(column) for column in zip(*extents, strict=True))
-        shapes[value.name or ""] = {"min": low, "opt": usual, "max": high}
-    return [shapes] if shapes else []
-
-
-def _ends(extent: object, axis: int) -> tuple[int, int, int]:
-    if isinstance(extent, int):
-        return extent, extent, extent
-    said = str(getattr(extent, "value", extent) or "").lower()
-    if "past" in said:
-        return 0, DEFAULT_SEQUENCE, LARGEST["sequence"]
-    if "total" in said:
-        return 1, 2 * DEFAULT_SEQUENCE, 2 * LARGEST["sequence"]
-    if "seq" in said or "length" in said:
-        return 1, DEFAULT_SEQUENCE, LARGEST["sequence"]
-    if axis == 0 or "batch" in said:
-        return 1, DEFAULT_BATCH, LARGEST["batch"]
-    return 1, OTHER, 2 * OTHER
-
-
-def _argument(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ",".join(f"{k}:{v}" for k, v in value.items())
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _jsonable(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {str(k): _jsonable(v) for k, v in value.items()}
-    return [_jsonable(v) for v in value] if isinstance(value, list | tuple) else value
+def _shape(extents: list[int]) -> str:
+    return "x".join(map(str, extents)) or "scalar"

@@ -10,9 +10,11 @@ import bisect
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from w2e_bridge.errors import BridgeError
 from w2e_tflite.constants import stored_bytes
 from w2e_tflite.container import Container, open_file, type_name
 from w2e_tflite.quant import Odd, dtype_of, parameters
@@ -35,12 +37,14 @@ class OperatorRow:
         types: of operands and outputs: "INT8 × INT8[32] × INT32[32] → INT8"; in brackets how many scales
             there are, where there are several.
         count: how many there are.
+        refused: why they can't be converted, "" where they can.
     """
 
     kind: str
     version: int
     types: str
     count: int
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +104,8 @@ class Life:
 
 def operators(container: Container) -> list[OperatorRow]:
     """Operators by kind, version and types, the most frequent first."""
-    found: Counter[tuple[str, int, str]] = Counter()
+    found: Counter[tuple[str, int, str, str]] = Counter()
+    reasons = refusals(container)
     for graph in container.subgraphs:
         tensors = graph.records("tensors")
         for operator in graph.records("operators"):
@@ -108,11 +113,26 @@ def operators(container: Container) -> list[OperatorRow]:
             code = container.model.records("operator_codes")[operator.integer("opcode_index")]
             sides = (_types(tensors, operator.integers(side)) for side in ("inputs", "outputs"))
             name = kind if ":" in kind else kind.upper()
-            found[name, code.integer("version"), " → ".join(sides)] += 1
+            key = (name, code.integer("version"), " → ".join(sides), reasons.get(kind, ""))
+            found[key] += 1
     return [
-        OperatorRow(kind=kind, version=version, types=types, count=count)
-        for (kind, version, types), count in found.most_common()
+        OperatorRow(kind=kind, version=version, types=types, count=count, refused=refused)
+        for (kind, version, types, refused), count in found.most_common()
     ]
+
+
+def refusals(container: Container) -> dict[str, str]:
+    """Kinds of which at least one operator can't be converted, and why."""
+    # Imported late: a file's tables are looked at without it.
+    from w2e_tflite.lifting import Lifted
+    from w2e_tflite.operators import lift_graph
+    from w2e_tflite.read import networks
+
+    lifted = Lifted(container=container)
+    with suppress(BridgeError):
+        for index in networks(container):
+            lift_graph(lifted, index)
+    return {item.kind: item.reason or "unknown" for item in reversed(lifted.refused)}
 
 
 def _types(tensors: Iterable[Record], numbers: tuple[int, ...]) -> str:
@@ -247,7 +267,7 @@ def inspect(path: Path) -> dict[str, object]:
     """What `inspect` shows of a file beyond the canonical model.
 
     Returns:
-        `operators`: rows of kind, version, types, count; `arena`: one for each subgraph, with its name;
+        `operators`: rows of kind, version, types, count, and why they can't be converted, if so; `arena`: one for each subgraph, with its name;
         `values_nbytes`: of all values together; `signatures`: their keys; `tensors`: all of them, with their
         quantization.
     """

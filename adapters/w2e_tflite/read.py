@@ -49,7 +49,7 @@ def lift(path: Path, options: Mapping[str, OptionValue]) -> Model:
     patterns: dict[str, Pattern] = {}
     reached: set[int] = set()
     signatures = _signatures(container)
-    for index in sorted({0, *signatures}):
+    for index in networks(container):
         name = signatures[index][0].text("signature_key") if index else ""
         lifted = Lifted(container=container)
         parts[name] = _model(lifted, index, signatures.get(index, []))
@@ -63,6 +63,11 @@ def lift(path: Path, options: Mapping[str, OptionValue]) -> Model:
         metadata={**metadata, **main.metadata},
         remarks=(*main.remarks, *remarks, *_unread(container, reached)),
     )
+
+
+def networks(container: Container) -> list[int]:
+    """The subgraphs that are networks of their own: the first, and those that a signature names."""
+    return sorted({0, *_signatures(container)})
 
 
 def _signatures(container: Container) -> dict[int, list[Record]]:

@@ -16,7 +16,8 @@ from w2e_bridge.ir.tensor import OwnedStorage, PackedStorage, Tensor
 from w2e_bridge.loss import Budget, Grade
 from w2e_bridge.negotiation.negotiate import negotiate
 from w2e_bridge.negotiation.profile import Form, OffsetForm, Profile, Role
-from w2e_bridge.negotiation.rewrites import Unreachable, digits, path
+from w2e_bridge.negotiation.rewrites import digits, path
+from w2e_bridge.negotiation.step import Unreachable
 from w2e_gguf.blocks.table import TYPES
 from w2e_onnx.profiles import ORT_CPU
 

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import w2e_bridge
 from tests.cli.runner import run_main
 from tests.w2e_tflite.maker import Op, Spec, build, const
 from tests.w2e_tflite.test_write import network
+from w2e_bridge.errors import UnsupportedError
 from w2e_tflite.container import open_file
 from w2e_tflite.inspecting import Life, arena, inspect, lives, operators, tensors
 
@@ -41,15 +43,47 @@ def test_tensors_with_their_quantization(tmp_path: Path) -> None:
     assert rows["y"].role == "output"
 
 
+def refused(folder: Path) -> Path:
+    """A file of an operator that is known between two that are not."""
+    path = folder / "model.tflite"
+    x, y, z, end = (Spec(name, (2,)) for name in ("x", "y", "z", "end"))
+    first = Op("custom:FlexErf", [x, const("c", [1], "int32")], [y])
+    path.write_bytes(build([first, Op("ABS", [y], [z]), Op("custom:DISPATCH_OP", [z], [end])]))
+    return path
+
+
 def test_operators_that_nothing_converts_are_told_too(tmp_path: Path) -> None:
-    path = tmp_path / "model.tflite"
-    x, y = Spec("x", (2,)), Spec("y", (2,))
-    path.write_bytes(build([Op("custom:FlexErf", [x, const("c", [1], "int32")], [y])]))
-    found = inspect(path)
+    found = inspect(refused(tmp_path))
+    types = "FLOAT32 → FLOAT32"
     assert found["operators"] == [
-        {"kind": "custom:FlexErf", "version": 1, "types": "FLOAT32 × INT32 → FLOAT32", "count": 1}
+        {
+            "kind": "custom:FlexErf",
+            "version": 1,
+            "types": "FLOAT32 × INT32 → FLOAT32",
+            "count": 1,
+            "refused": "unknown",
+        },
+        {"kind": "ABS", "version": 1, "types": types, "count": 1, "refused": ""},
+        {
+            "kind": "custom:DISPATCH_OP",
+            "version": 1,
+            "types": types,
+            "count": 1,
+            "refused": "unknown",
+        },
     ]
     assert found["signatures"] == []
+
+
+def test_the_command_shows_a_file_that_nothing_converts(tmp_path: Path) -> None:
+    path = refused(tmp_path)
+    done = run_main("inspect", str(path))
+    assert done.code == 0
+    assert "can't be converted: custom operator FlexErf" in done.stdout
+    assert "custom:FlexErf" in done.stdout
+    assert "ABS" in done.stdout
+    with pytest.raises(UnsupportedError, match="FlexErf"):
+        w2e_bridge.open(path)
 
 
 def test_memory_of_a_chain(tmp_path: Path) -> None:

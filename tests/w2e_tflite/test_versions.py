@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from tests.w2e_tflite.maker import Op, Spec, build
 from w2e_bridge.kernels.operation import Attribute
 from w2e_tflite.quant import type_number
 from w2e_tflite.record import Record, make
@@ -67,11 +69,13 @@ CASES = [
     ("mul", (I8, I8), {}, 2),
     ("mul", (tensor("float32", scales=1), F), {}, 1),
     ("broadcast_to", (F, F), {}, 2),
-    ("strided_slice", (F,), {"new_axis_mask": 1}, 6),
+    ("strided_slice", (F,), {"new_axis_mask": 1}, 4),
     ("transpose", (tensor("float32", (1,) * 5),), {}, 4),
     ("dequantize", (W8C,), {}, 5),
     ("lstm", (F, F, F), {"kernel_type": "BASIC"}, 2),
     ("abs", (F,), {}, 1),
+    ("tile", (I8, tensor("int32")), {}, 2),
+    ("depth_to_space", (I8,), {}, 1),
     ("custom:Other", (F,), {}, 1),
 ]
 
@@ -84,3 +88,21 @@ def test_versions(
     expected: int,
 ) -> None:
     assert version(kind, *inputs, **attributes) == expected
+
+
+def test_sparse_products_have_their_own_version() -> None:
+    sparse = make("Tensor", {**W8C.values, "sparsity": make("SparsityParameters", {})})
+    assert version("fully_connected", F, sparse, F) == 8
+    assert version("fully_connected", F, W8C, F) == 12
+
+
+@pytest.mark.parametrize(("kind", "rules"), ROWS, ids=[kind for kind, _ in ROWS])
+def test_no_version_is_beyond_the_reference_resolvers(kind: str, rules: str) -> None:
+    latest = max(int(r.split()[0]) for r in rules.split(" | ") if not r.endswith(" offset"))
+    data, beyond = (
+        build([Op(kind.upper(), [Spec("x", (2,))], [Spec("y", (2,))], version=number)])
+        for number in (latest, 40)
+    )
+    Interpreter(model_content=data, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    with pytest.raises(ValueError, match="Didn't find op"):
+        Interpreter(model_content=beyond, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)

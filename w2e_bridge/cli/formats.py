@@ -53,7 +53,7 @@ def _document(spec: Format) -> dict[str, object]:
     return {
         "name": spec.name,
         "title": spec.title,
-        "reads": spec.lift is not None,
+        "reads": spec.lift is not None and not spec.opaque,
         "writes": spec.lower is not None,
         "suffixes": spec.suffixes,
         "profiles": [

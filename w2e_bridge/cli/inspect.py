@@ -73,6 +73,11 @@ def _lines(document: Document, *, tensors: bool, every: bool) -> list[str]:
             most,
         ),
         *listed(
+            "hints",
+            [short(f"{k} = {_preview(v)}", 110) for k, v in document["hints"].items()],
+            most,
+        ),
+        *listed(
             "not carried",
             [short(f"{r['name']}: {r['reason']}", 110) for r in document["remarks"]],
             most,

@@ -80,9 +80,9 @@ def sniff(path: Path) -> Format:
         raise FormatError(
             Where(path=path, offset=0), "this is a git-lfs pointer, not a model", hint
         )
-    for spec in formats().values():
-        if path.name.endswith(spec.suffixes):
-            return spec
+    rows = [(len(s), f) for f in formats().values() for s in f.suffixes if path.name.endswith(s)]
+    if rows:
+        return max(rows, key=lambda row: row[0])[1]  # "build.json" says more than ".json"
     known = ", ".join(sorted({s for spec in formats().values() for s in spec.suffixes}))
     failed = "".join(f"; '{name}' is installed, but {why}" for name, why in broken().items())
     raise FormatError(

@@ -60,6 +60,7 @@ class Format:
         lift, prepare, lower, profiles, accepts, encodings, inspect: see above; None where the format has none.
         options: of lift and lower.
         lints: (name of what a model is checked for, "module:function").
+        opaque: whether nothing can be read from its files: `lift` says why, `inspect` alone looks into them.
         requires: importable modules that it needs beyond the core's, with what installs them.
         docs: where the format is specified.
     """
@@ -77,6 +78,7 @@ class Format:
     inspect: str | None = None
     options: tuple[Option, ...] = ()
     lints: tuple[tuple[str, str], ...] = ()
+    opaque: bool = False
     requires: tuple[tuple[str, str], ...] = ()
     docs: str = ""
 

@@ -14,8 +14,10 @@ import onnx_ir as ir
 
 from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.inspecting import STANDARD, Unrecognised, is_op
+from w2e_bridge.graph.qdq_constants import fold_rounding
 from w2e_bridge.graph.qdq_emit import unfold_weight
-from w2e_bridge.graph.qdq_parameters import DEQUANTIZE, is_linear
+from w2e_bridge.graph.qdq_minimums import fold_minimums
+from w2e_bridge.graph.qdq_parameters import DEQUANTIZE, QUANTIZE, is_linear
 from w2e_bridge.graph.qdq_unfold import unfold_values
 from w2e_bridge.graph.qdq_values import fold_values
 from w2e_bridge.graph.qdq_weights import fold_bias, fold_weight
@@ -44,8 +46,12 @@ def fold(
     for node in editor.nodes():  # sorted, so that scales are folded before what they scale
         if is_linear(node, DEQUANTIZE):
             _fold_once(node, editor, done)
+        elif is_linear(node, QUANTIZE):
+            _try(fold_rounding, node, editor)
         elif is_op(node, "Add") or is_op(node, "Sub"):
             _try(fold_bias, node, editor)
+        elif is_op(node, "Reshape"):
+            _try(fold_minimums, node, editor)
     _own_names(editor)
     values = fold_values(editor, known or {})
     left = Counter(

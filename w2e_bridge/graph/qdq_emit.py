@@ -204,7 +204,7 @@ class _Emitter:
         spread = spread_of(own, tensor.shape)
         assert offset.encoding is not None
         biased = replace(tensor, encoding=own)
-        bias = self.tensor(_grid(biased, ".bias", offset.encoding, lambda parts: parts.offset))
+        bias = self.tensor(per_block(biased, ".bias", offset.encoding, lambda parts: parts.offset))
         shape = self.editor.free(tensor.name + ".shape")
         data = ir.tensor(np.array(tensor.shape, np.int64), name=shape)
         extents = ir.Value(name=shape, type=ir.TensorType(data.dtype), const_value=data)
@@ -241,7 +241,7 @@ def scales_of(tensor: Tensor) -> Tensor:
     """The scales of a tensor as a tensor: as DequantizeLinear wants them."""
     scale = tensor.encoding.scale
     assert scale is not None
-    return _grid(tensor, ".scale", scale, lambda parts: parts.scale)
+    return per_block(tensor, ".scale", scale, lambda parts: parts.scale)
 
 
 def zeros_of(tensor: Tensor) -> Tensor | None:
@@ -266,10 +266,10 @@ def zeros_of(tensor: Tensor) -> Tensor | None:
         value = np.full(parts.scale.codes.shape, offset.constant, numpy_type(own))
         return Parts(codes=value)
 
-    return _grid(tensor, ".zero_point", own, pick)
+    return per_block(tensor, ".zero_point", own, pick)
 
 
-def _grid(tensor: Tensor, suffix: str, encoding: Encoding, pick: Pick) -> Tensor:
+def per_block(tensor: Tensor, suffix: str, encoding: Encoding, pick: Pick) -> Tensor:
     """What there is one of for each block, as a tensor of its own; per axis and per tensor without other axes."""
     shape = tensor.shape or (1,)
     extents = padded(tensor.encoding.block, len(shape))

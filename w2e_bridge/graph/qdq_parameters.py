@@ -70,7 +70,7 @@ def parameters_of(
         raise Unrecognised("its own way of rounding")
     whole = scale.elements == 1
     return ActivationQuantization(
-        codes=_codes(node, zero, codes),
+        codes=code_type(node, zero, codes),
         mode=ActivationMode.STATIC,
         granularity=Granularity.TENSOR if whole else Granularity.CHANNEL,
         scale=numbers(scale, whole=whole),
@@ -86,7 +86,10 @@ def _constant(value: ir.Value, editor: Editor) -> Tensor:
     return tensor
 
 
-def _codes(node: ir.Node, zero: Tensor | None, known: Integer | Float | None) -> Integer | Float:
+def code_type(
+    node: ir.Node, zero: Tensor | None, known: Integer | Float | None = None
+) -> Integer | Float:
+    """The codes that a node makes or reads; `known`: what they are where the node doesn't say it."""
     if zero is not None:
         dtype = zero.dtype
     elif is_linear(node, QUANTIZE):

@@ -39,7 +39,7 @@ def fold_weight(node: ir.Node, editor: Editor) -> ir.Value:
     codes, scale = editor.constant(needed(node, 0)), editor.constant(needed(node, 1))
     zeros = given(node, 2)
     offset = None if zeros is None else editor.constant(zeros)
-    extents = _extents(node, codes, scale)
+    extents = extents_of(node, codes, scale)
     if offset is not None and not same_extents(offset, scale):
         raise Unrecognised("zero points of another shape than the scales")
     if offset is not None and _all_zero(offset):
@@ -95,7 +95,7 @@ def fold_bias(node: ir.Node, editor: Editor) -> None:
         raise Unrecognised("no weight without offset")
     if not isinstance(base.storage, GridStorage):
         raise Unrecognised("no weight of a file")
-    extents = _extents(other, base, bias)
+    extents = extents_of(other, base, bias)
     same = shortest(extents) == base.encoding.block
     kind = OffsetKind.BIAS if node.op_type == "Add" else OffsetKind.NEGATIVE_BIAS
     offset = Offset(kind=kind, encoding=bias.encoding, block=None if same else shortest(extents))
@@ -139,7 +139,7 @@ def _dtype(node: ir.Node, scale: Tensor) -> str:
     return DTYPE_NAMES[ir.DataType(wanted)]
 
 
-def _extents(node: ir.Node, codes: Tensor, scale: Tensor) -> tuple[int, ...]:
+def extents_of(node: ir.Node, codes: Tensor, scale: Tensor) -> tuple[int, ...]:
     """Extents of the blocks that share a scale, on all axes."""
     rank = len(codes.shape)
     block = integer(node, "block_size", 0)

@@ -55,6 +55,11 @@ class Float:
         """Width of a code."""
         return _FLOAT_BITS[self.name]
 
+    @property
+    def high(self) -> float:
+        """The largest number; of types of one byte and less."""
+        return _FLOAT_HIGH[self.name]
+
     def __str__(self) -> str:
         return self.name
 
@@ -72,6 +77,18 @@ _FLOAT_BITS = {
     "float6_e2m3fn": 6,
     "float6_e3m2fn": 6,
     "float4_e2m1fn": 4,
+}
+
+
+_FLOAT_HIGH = {
+    "float8_e4m3fn": 448.0,
+    "float8_e4m3fnuz": 240.0,
+    "float8_e5m2": 57344.0,
+    "float8_e5m2fnuz": 57344.0,
+    "float8_e8m0fnu": 2.0**127,
+    "float6_e2m3fn": 7.5,
+    "float6_e3m2fn": 28.0,
+    "float4_e2m1fn": 6.0,
 }
 
 

@@ -20,13 +20,27 @@ from w2e_bridge.ir.parts import Parts, decode
 from w2e_bridge.ir.tensor import ComputedStorage, Tensor
 from w2e_bridge.loss import Grade, TensorLoss
 from w2e_bridge.negotiation.decision import Decision, Decisions
-from w2e_bridge.negotiation.profile import Form, Profile, Role, stored_bits
+from w2e_bridge.negotiation.profile import Form, Profile, Role, fills, stored_bits
 from w2e_bridge.negotiation.requantize import Requantized, target_of
-from w2e_bridge.negotiation.rewrites import Step, Unreachable, path
+from w2e_bridge.negotiation.rewrites import path
 from w2e_bridge.negotiation.roles import multiplied, roles_of
+from w2e_bridge.negotiation.step import Step, Unreachable
 
 EVERYWHERE = frozenset({Role.OTHER})
 """The roles of a tensor of a model without graph."""
+
+
+UNEVEN = "codes, scales or blocks that the target has no room for"
+"""Why no form holds a tensor whose encoding several forms could hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """What decides on the form of a tensor, beside its encoding."""
+
+    roles: frozenset[Role]
+    dtype: str
+    columns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +58,7 @@ def negotiate(model: Model, profile: Profile, request: Request) -> Decisions:
     Args:
         model: with a graph where the profile needs one.
         profile: what the target can hold.
-        request: `options["activations"]` selects among forms.
+        request: `options["activations"]` and `options["weights"]` select among forms.
 
     Returns:
         A decision for every tensor that the graph uses; of a model without graph, for every tensor.
@@ -52,30 +66,35 @@ def negotiate(model: Model, profile: Profile, request: Request) -> Decisions:
     Raises:
         UnsupportedError: the target has no form at all for a tensor.
     """
-    mode = str(request.options.get("activations") or profile.options.get("activations", "int8"))
-    forms = tuple(form for form in _of(profile, model) if mode in form.activations)
+    wish = request.options.get("weights") or profile.options.get("weights")
+    forms = _asked(_of(profile, model), profile, request, wish)
     graph = model.graph if profile.needs_graph else None
     roles = roles_of(graph) if graph is not None else dict.fromkeys(model.tensors, EVERYWHERE)
 
     @cache  # a model has many tensors of few kinds
-    def choose(encoding: Encoding, used: frozenset[Role], columns: int) -> _Candidate | str:
-        return _best(encoding, _for(forms, used), columns)
+    def choose(encoding: Encoding, key: _Place) -> tuple[tuple[_Candidate, ...], str]:
+        return _ranked(encoding, _for(forms, key.roles, key.dtype), key.columns)
 
     decisions: dict[str, Decision] = {}
-    unfinished = _unfinished(model, forms, request)
+    wished = wish != profile.options.get("weights")
+    unfinished = _unfinished(model, forms, request, wished=wished)
+    outputs = {} if graph is None else multiplied(graph)
     for name, tensor in model.tensors.items():
         if name not in roles:
             continue
         if name in unfinished:
-            made = _completed(tensor, _for(forms, roles[name]), channels=unfinished[name])
+            fitting = _for(forms, roles[name], tensor.dtype)
+            made = _completed(tensor, fitting, channels=unfinished[name])
             if made is not None:
                 decisions[name] = replace(made, roles=roles[name])
                 continue
-        best = choose(tensor.encoding, roles[name], tensor.columns)
-        if not isinstance(best, str) and not _holds(tensor, best):
-            best = "a negative scale whose codes have no negative"
+        place = _Place(roles=roles[name], dtype=tensor.dtype, columns=tensor.columns)
+        best = _settled(tensor, *choose(tensor.encoding, place))
         if isinstance(best, str) or best.grade is Grade.FLOAT:
-            anew = _anew(tensor, _for(forms, roles[name]), request, best)
+            fitting = _for(forms, roles[name], tensor.dtype)
+            if not outputs.get(name, True):  # rows are no outputs: a scale for each is no use
+                fitting = [replace(form, per_tensor=True) for form in fitting]
+            anew = _anew(tensor, fitting, request, best)
             if anew is not None:
                 decisions[name] = replace(anew, roles=roles[name])
                 continue
@@ -85,8 +104,20 @@ def negotiate(model: Model, profile: Profile, request: Request) -> Decisions:
     return decisions
 
 
-def _for(forms: tuple[Form, ...], used: frozenset[Role]) -> list[Form]:
-    return [form for form in forms if used <= form.roles]
+def _asked(
+    forms: tuple[Form, ...], profile: Profile, request: Request, wish: object
+) -> tuple[Form, ...]:
+    """The forms that the user's options leave."""
+    mode = str(request.options.get("activations") or profile.options.get("activations", "int8"))
+    return tuple(
+        form
+        for form in forms
+        if mode in form.activations and (not form.asked or wish in form.asked)
+    )
+
+
+def _for(forms: tuple[Form, ...], used: frozenset[Role], dtype: str) -> list[Form]:
+    return [form for form in forms if used <= form.roles and form.dtype in ("", dtype)]
 
 
 def _anew(
@@ -101,12 +132,15 @@ def _anew(
     return _new_codes(tensor, forms, why)
 
 
-def _unfinished(model: Model, forms: tuple[Form, ...], request: Request) -> Mapping[str, bool]:
-    """Float weights that are to become codes, since the rest of the model is quantized; see `multiplied`."""
+def _unfinished(
+    model: Model, forms: tuple[Form, ...], request: Request, *, wished: bool
+) -> Mapping[str, bool]:
+    """Float weights that are to become codes, since others are or the user asked for it; see `multiplied`."""
     wanted = any(form.complete for form in forms) and request.budget.accepts(Grade.REQUANTIZED)
     if not wanted or model.graph is None:
         return {}
-    if not model.activations and not any(t.encoding.quantized for t in model.tensors.values()):
+    partly = model.activations or any(t.encoding.quantized for t in model.tensors.values())
+    if not partly and not wished:
         return {}
     return {
         name: channels
@@ -120,7 +154,8 @@ def _unfinished(model: Model, forms: tuple[Form, ...], request: Request) -> Mapp
 def _completed(tensor: Tensor, forms: list[Form], *, channels: bool) -> Decision | None:
     """New codes of a float weight of a quantized model: a scale for each output, or one for all."""
     fitting = [form for form in forms if form.complete]
-    if not channels:
+    if not channels:  # then rows are no outputs, and blocks along them no use
+        fitting = [form for form in fitting if not form.blocks]
         fitting = [replace(form, per_tensor=True) for form in fitting]
     return _new_codes(tensor, fitting, "a float weight of a quantized model")
 
@@ -153,13 +188,22 @@ def _of(profile: Profile, model: Model) -> tuple[Form, ...]:
     return own or tuple(form for form in profile.forms if not form.numerics)
 
 
-def _best(encoding: Encoding, forms: list[Form], columns: int) -> _Candidate | str:
-    """The cheapest form at the best grade, or why there is none."""
+def _ranked(
+    encoding: Encoding, forms: list[Form], columns: int
+) -> tuple[tuple[_Candidate, ...], str]:
+    """What can hold an encoding, at the best grade and cheapest first, and why nothing else can."""
     reasons: dict[str, str] = {}
     exact = [c for form in forms if (c := _exact(encoding, form, reasons)) is not None]
-    if exact:
-        return min(exact, key=lambda c: (stored_bits(c.form, c.encoding, columns), c.form.cost))
-    return _as_float(encoding, forms, _why(reasons)) or _why(reasons)
+    exact.sort(key=lambda c: (stored_bits(c.form, c.encoding, columns), c.form.cost))
+    why = UNEVEN if exact else _why(reasons)
+    last = _as_float(encoding, forms, why)
+    return (*exact, *(() if last is None else (last,))), why
+
+
+def _settled(tensor: Tensor, found: tuple[_Candidate, ...], why: str) -> _Candidate | str:
+    """The first candidate that is right for the numbers and the shape of a tensor, or why none is."""
+    fitting = (c for c in found if not c.form.whole_blocks or fills(c.encoding, tensor.shape))
+    return next((c for c in fitting if _holds(tensor, c)), why)
 
 
 def _decision(tensor: Tensor, roles: frozenset[Role], best: _Candidate) -> Decision:
@@ -169,7 +213,7 @@ def _decision(tensor: Tensor, roles: frozenset[Role], best: _Candidate) -> Decis
         source_encoding=tensor.label,
         encoding=f"{form.name}: {encoding}" if encoding.quantized else form.name,
         grade=best.grade,
-        reason=best.reason or "; ".join(step.name for step in best.steps),
+        reason=best.reason or "; ".join(step.name for step in best.steps if step.name),
     )
     held = _rewritten(tensor, best)
     return Decision(tensor=held, source=tensor.encoding, form=form, roles=roles, loss=row)

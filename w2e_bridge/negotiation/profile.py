@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from w2e_bridge.ir.codes import Float, Integer
-from w2e_bridge.ir.encoding import FLOAT32, Encoding, OffsetKind
+from w2e_bridge.ir.encoding import FLOAT32, WHOLE, Encoding, OffsetKind
 
 
 class Role(Enum):
@@ -68,6 +68,11 @@ class Form:
         complete: whether float weights of products and convolutions become codes of it where the rest of
             the model is quantized and the user accepts new codes.
         numerics: for models whose rounding is one of these only, and then such forms only; empty = any.
+        dtype: for tensors that are computed with as this type only; empty = any.
+        asked: under which values of the option `weights`, which the profile has a default of, the form may
+            be used; empty = any.
+        tables: whether look-up tables become its codes, where those are small floats.
+        whole_blocks: whether its blocks have to lie along one axis and to fill it, none of them short.
     """
 
     name: str
@@ -88,6 +93,10 @@ class Form:
     per_tensor: bool = False
     complete: bool = False
     numerics: frozenset[str] = frozenset()
+    dtype: str = ""
+    asked: frozenset[str] = frozenset()
+    tables: bool = False
+    whole_blocks: bool = False
 
     @property
     def plain(self) -> bool:
@@ -122,6 +131,13 @@ class Profile:
     built: str = ""
     channels_last: frozenset[str] = frozenset()
     options: Mapping[str, str] = field(default_factory=dict)
+
+
+def fills(encoding: Encoding, shape: tuple[int, ...]) -> bool:
+    """Whether the blocks of an encoding fill the axes of a shape, none of them short."""
+    extents = (encoding.block or ())[-len(shape) :] if shape else ()
+    axes = zip(reversed(extents), reversed(shape), strict=False)
+    return all(extent == WHOLE or size % extent == 0 for extent, size in axes)
 
 
 def stored_bits(form: Form, target: Encoding, columns: int) -> float:

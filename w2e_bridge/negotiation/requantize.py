@@ -1,8 +1,11 @@
 """New codes from decoded values, where no exact way leads to a form: symmetric, a scale for each channel or block.
 
-The scale of a channel or block is its largest magnitude over the largest code, rounded once to float32; a
-code is the value over the scale, rounded half to even. A channel of zeros has scale 1. Where the source
-has a scale and that one is enough for a whole channel or block, it is kept: then nothing is lost there.
+The scale of a channel or block is its largest magnitude over the largest code, rounded once to the form's type:
+to float32; to the next power of two above (OCP Microscaling Formats 1.0, "shared scale", with the ceiling that
+NVIDIA/Model-Optimizer takes so that nothing is cut off); or to a small float under one factor for all, which
+is the largest of them over that type's largest number (likewise, NVFP4). A code is the value over the scale,
+rounded half to even. A channel of zeros has scale 1. Where the source has a scale and that one is enough for
+a whole channel or block, it is kept: then nothing is lost there.
 """
 
 from __future__ import annotations
@@ -14,14 +17,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from w2e_bridge.ir.codes import Integer
-from w2e_bridge.ir.encoding import WHOLE, Encoding, OffsetKind
-from w2e_bridge.ir.parts import Parts, decode
+from w2e_bridge.ir.codes import Float, Integer
+from w2e_bridge.ir.encoding import FLOAT32, WHOLE, Encoding, OffsetKind
+from w2e_bridge.ir.parts import AnyArray, Parts, decode
+from w2e_bridge.ir.plain import PLAIN, numpy_type
 from w2e_bridge.ir.tensor import ComputedStorage, Tensor
 from w2e_bridge.negotiation.profile import Form
 
 BLOCK = 32
 """Weights in a new block, where a form has blocks of it: fine enough for 4 bits, as ggml's."""
+
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +52,7 @@ class Error:
 
 def target_of(form: Form, columns: int, rank: int) -> Encoding | None:
     """What a form would hold of new codes, None where new codes are not for it."""
-    if not form.requantize or not isinstance(form.codes, Integer) or form.scale is None:
+    if not form.requantize or form.codes is None or form.scale is None:
         return None
     blocks = [b for b in form.blocks if b and columns % b == 0]
     if blocks:
@@ -98,11 +104,11 @@ class Requantized:
 
     @property
     def _reach(self) -> float:
-        assert isinstance(self.encoding.codes, Integer)
+        assert isinstance(self.encoding.codes, Integer | Float)
         return float(self.encoding.codes.high)
 
     @cached_property
-    def _channels(self) -> NDArray[np.float32]:
+    def _channels(self) -> Floats:
         """The scale of each row, (rows, 1): that of its index on the first axis, or one for all."""
         source = self.tensor
         largest = np.zeros(source.rows, np.float32)
@@ -119,7 +125,7 @@ class Requantized:
         one = np.where((common == common[:, :1]).all(axis=1), common[:, 0], np.float32(0))
         return np.repeat(self._scale(each, one), source.rows // channels)[:, None]
 
-    def _own(self, start: int, stop: int) -> NDArray[np.float32]:
+    def _own(self, start: int, stop: int) -> Floats:
         """The scale that the source has for the whole of each row, 0 where it has more than one."""
         encoding = self.tensor.encoding
         none = np.zeros(stop - start, np.float32)
@@ -134,26 +140,63 @@ class Requantized:
         found = np.where(same, np.abs(numbers[:, 0]), np.float32(0))
         return np.broadcast_to(found, none.shape)
 
-    def _scale(self, largest: NDArray[np.float32], own: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _scale(self, largest: Floats, own: Floats) -> Floats:
         with np.errstate(all="ignore"):
             scale = (largest.astype(np.float64) / self._reach).astype(np.float32)
-        scale = np.where((own > 0) & (largest <= own * np.float32(self._reach)), own, scale)
+        if isinstance(self.encoding.codes, Integer):  # of floats no scale is a step
+            scale = np.where((own > 0) & (largest <= own * np.float32(self._reach)), own, scale)
         return np.where(scale > 0, scale, np.float32(1))
+
+    @cached_property
+    def _factor(self) -> np.float32:
+        """Of all scales, where they are small floats."""
+        assert self.encoding.scale is not None
+        assert isinstance(self.encoding.scale.codes, Float)
+        source = self.tensor
+        rows = (np.abs(source.decode_rows(*span)).max(initial=0) for span in source.spans())
+        largest = max(rows, default=np.float32(0))
+        factor = np.float32(float(largest) / (self._reach * self.encoding.scale.codes.high))
+        return factor if factor > 0 else np.float32(1)
+
+    def _held(self, scale: Floats) -> Parts:
+        """Scales as the encoding holds them."""
+        held = self.encoding.scale
+        assert held is not None
+        if held == FLOAT32:
+            return Parts(codes=scale)
+        assert isinstance(held.codes, Float)
+        kind = numpy_type(PLAIN[str(held.codes)])
+        if held.scale is None:
+            powers = np.exp2(np.clip(np.ceil(np.log2(scale.astype(np.float64))), -127, 127))
+            return Parts(codes=powers.astype(np.float32).astype(kind))
+        small = np.clip(scale / self._factor, 0, held.codes.high).astype(kind)
+        codes = np.where(small.astype(np.float32) > 0, small, np.ones((), kind))
+        return Parts(codes=codes, scale=Parts(codes=np.full((1, 1), self._factor)))
 
     def compute(self, start: int, stop: int) -> Parts:
         """New codes and scales of rows [start, stop)."""
-        assert isinstance(self.encoding.codes, Integer)
         values = self.tensor.decode_rows(start, stop)
         if self._blocked:
             assert self.encoding.block is not None
             grouped = values.reshape(values.shape[0], -1, self.encoding.block[0])
             scale = self._scale(np.abs(grouped).max(axis=2, initial=0), np.zeros(1, np.float32))
-            spread = np.repeat(scale, self.encoding.block[0], axis=1)
         else:
-            scale = spread = self._channels[start:stop]
-        reach = self._reach
-        codes = np.clip(np.rint(values / spread), -reach, reach).astype(np.int8)
-        return Parts(codes=codes, scale=Parts(codes=scale))
+            scale = self._channels[start:stop]
+        held = self._held(scale)
+        return Parts(codes=self._codes(values / self._spread(held, values.shape[1])), scale=held)
+
+    def _spread(self, held: Parts, columns: int) -> Floats:
+        """The scale of each column, or one for a whole row."""
+        assert self.encoding.scale is not None
+        numbers = decode(self.encoding.scale, held)
+        return np.repeat(numbers, columns // numbers.shape[1], axis=1) if self._blocked else numbers
+
+    def _codes(self, steps: Floats) -> AnyArray:
+        codes = self.encoding.codes
+        if isinstance(codes, Integer):
+            return np.clip(np.rint(steps), -self._reach, self._reach).astype(np.int8)
+        kind = numpy_type(PLAIN[str(codes)])
+        return np.clip(steps, -self._reach, self._reach).astype(kind)
 
     def error(self) -> Error:
         """The distance from the source; reads all of it, chunk by chunk."""
@@ -162,9 +205,8 @@ class Requantized:
             values = self.tensor.decode_rows(start, stop).astype(np.float64)
             parts = self.compute(start, stop)
             assert parts.scale is not None
-            width = values.shape[1] // parts.scale.codes.shape[1]
-            scale = np.repeat(parts.scale.codes, width, axis=1)
-            gap = np.abs(parts.codes * scale.astype(np.float64) - values)
+            scale = self._spread(parts.scale, values.shape[1])
+            gap = np.abs(parts.codes.astype(np.float64) * scale - values)
             largest = max(largest, float(gap.max(initial=0)))
             steps = max(steps, float((gap / scale).max(initial=0)))
             noise += float((gap**2).sum())

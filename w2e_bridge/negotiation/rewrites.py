@@ -9,7 +9,7 @@ step that depends on the numbers says so (`Step.holds`), and they are looked at 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,33 +25,13 @@ from w2e_bridge.ir.encoding import (
 )
 from w2e_bridge.ir.parts import AnyArray, Parts, decode, signed_vectors
 from w2e_bridge.negotiation.profile import KINDS, Form, OffsetForm
+from w2e_bridge.negotiation.rewrites_blocks import one_axis, one_factor, split_blocks
+from w2e_bridge.negotiation.rewrites_signs import positive_scales, subtract_zero_points
+from w2e_bridge.negotiation.rewrites_tables import narrow_table, powers_of_two
+from w2e_bridge.negotiation.step import Rewrite, Step, Unreachable, signed_bits
 
 FLOAT32_DIGITS = 24
 """Significant binary digits of float32: a product of fewer is exact."""
-
-
-class Unreachable(Exception):  # noqa: N818 - an answer, not an error
-    """The form can't say this encoding; `str()` is the reason."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One rewrite.
-
-    Attributes:
-        name: for the report.
-        after: the encoding that results.
-        apply: the arrays of some rows before to those after.
-        holds: whether it is exact for the arrays of some rows; None where it is for all there can be.
-    """
-
-    name: str
-    after: Encoding
-    apply: Callable[[Parts], Parts]
-    holds: Callable[[Parts], bool] | None = None
-
-
-Rewrite = Callable[[Encoding, Form], Step | None]
 
 
 def digits(encoding: Encoding) -> int:
@@ -75,10 +55,6 @@ def digits(encoding: Encoding) -> int:
 def _table_digits(values: tuple[float, ...]) -> int:
     odd = [int(abs(np.frexp(v)[0]) * 2**FLOAT32_DIGITS) for v in values if v]
     return max((n.bit_length() - ((n & -n).bit_length() - 1) for n in odd), default=1)
-
-
-def _signed_bits(low: int, high: int) -> int:
-    return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length()) + 1
 
 
 def fold_scale(encoding: Encoding, form: Form) -> Step | None:
@@ -120,6 +96,8 @@ def unroll_table(encoding: Encoding, form: Form) -> Step | None:
     codes = encoding.codes
     if not isinstance(codes, Table | VectorTable):
         return None
+    if form.tables and isinstance(codes, Table) and isinstance(form.codes, Float):
+        return narrow_table(encoding, codes, form.codes)
     if not isinstance(form.codes, Integer):
         raise Unreachable(f"{form.name} has no look-up table")
     if isinstance(codes, VectorTable):
@@ -130,7 +108,7 @@ def unroll_table(encoding: Encoding, form: Form) -> Step | None:
         low, high = int(min(codes.values)), int(max(codes.values))
     else:
         raise Unreachable(f"the values of {codes} are no integers")
-    after = replace(encoding, codes=Integer(bits=_signed_bits(low, high), signed=True))
+    after = replace(encoding, codes=Integer(bits=signed_bits(low, high), signed=True))
     return Step(name=f"{codes} unrolled", after=after, apply=_unroller(codes))
 
 
@@ -173,7 +151,7 @@ def absorb_float_zero(encoding: Encoding, form: Form) -> Step | None:
         step = Parts(codes=decode(scale, parts.scale) * np.float32(1 / factor))
         return replace(parts, codes=exact.astype(np.int8), scale=step, offset=None)
 
-    wide = Integer(bits=min(8, _signed_bits(low, high)), signed=True)
+    wide = Integer(bits=min(8, signed_bits(low, high)), signed=True)
     after = replace(encoding, codes=wide, scale=FLOAT32, offset=None)
     return Step(name=f"zero points in steps of 1/{factor}", after=after, apply=apply)
 
@@ -262,73 +240,6 @@ def _added(codes: AnyArray, amount: int, dtype: np.dtype[np.generic]) -> AnyArra
     return (codes.astype(np.int64) + amount).astype(dtype)
 
 
-ZEROS_WITHOUT_SIGN = "scales above 0, exact but for the sign of zeros"
-"""Name of the one step that is exact in numbers and not in the bits of every zero."""
-
-
-def positive_scales(encoding: Encoding, form: Form) -> Step | None:
-    """Scales above 0: a negative one turns its sign and that of its codes, one of 0 becomes 1 over zeros.
-
-    Exact where the codes' range holds both signs of every code: (-q) * (-s) is q * s bit for bit, but for
-    the sign of a zero; the step's name says so in the report.
-    """
-    codes, scale = encoding.codes, encoding.scale
-    if not form.positive or scale is None or encoding.offset is not None:
-        return None
-    if not isinstance(codes, Integer) or not isinstance(form.codes, Integer) or not codes.signed:
-        return None
-    lowest = codes.low if -codes.low > form.codes.high else None
-
-    def holds(parts: Parts) -> bool:
-        assert parts.scale is not None
-        numbers = parts.scale.codes
-        if not np.isfinite(numbers).all():
-            return False
-        if lowest is None or not (numbers < 0).any():
-            return True
-        width = -(-parts.codes.shape[-1] // numbers.shape[-1])
-        turned = np.repeat(numbers < 0, width, axis=-1)[:, : parts.codes.shape[-1]]
-        return not (turned & (parts.codes == lowest)).any()
-
-    def apply(parts: Parts) -> Parts:
-        assert parts.scale is not None
-        numbers = parts.scale.codes
-        sign = np.sign(numbers).astype(np.int8)
-        width = -(-parts.codes.shape[-1] // numbers.shape[-1])
-        spread = np.repeat(sign, width, axis=-1)[:, : parts.codes.shape[-1]]
-        kept = np.where(numbers == 0, np.ones((), numbers.dtype), np.abs(numbers))
-        return replace(parts, codes=parts.codes * spread, scale=Parts(codes=kept))
-
-    return Step(name=ZEROS_WITHOUT_SIGN, after=encoding, apply=apply, holds=holds)
-
-
-def split_blocks(encoding: Encoding, form: Form) -> Step | None:
-    """Blocks to the largest extent that the form permits: a scale repeated is the same scale."""
-    if not form.blocks or encoding.scale is None:
-        return None
-    have = encoding.row_block
-    if have is None:
-        raise Unreachable(f"{form.name} has blocks along rows only")
-    if have in form.blocks:
-        return None
-    want = next((b for b in form.blocks if b and have and have % b == 0), None)
-    if want is None:
-        raise Unreachable(f"{form.name} has no blocks of {have or 'a whole row'}")
-    times = have // want
-
-    def apply(parts: Parts) -> Parts:
-        assert parts.scale is not None
-        offset = parts.offset
-        return replace(
-            parts,
-            scale=Parts(codes=np.repeat(parts.scale.codes, times, axis=-1)),
-            offset=None if offset is None else Parts(codes=np.repeat(offset.codes, times, axis=-1)),
-        )
-
-    after = replace(encoding, block=(want,))
-    return Step(name=f"blocks of {have} as {want}", after=after, apply=apply)
-
-
 def say_zero_point(encoding: Encoding, form: Form) -> Step | None:
     """No offset to a zero point of 0; an implied one written out for every block where the form asks."""
     offset = encoding.offset
@@ -362,10 +273,14 @@ REWRITES: tuple[Rewrite, ...] = (
     # Tables first: what follows speaks of integers only.
     unroll_table,
     absorb_float_zero,
+    powers_of_two,
+    one_factor,
     fold_scale,
     fold_offset,
     # Blocks before zero points, so that these are written out once, for the final blocks.
+    one_axis,
     split_blocks,
+    subtract_zero_points,
     positive_scales,
     shift_codes,
     say_zero_point,

@@ -13,8 +13,16 @@ from w2e_bridge.passes.base import Pass, PassResult, Sequence
 
 Steps = tuple[Pass, ...]
 
-LARGE = frozenset({"Attention", "RotaryEmbedding", "RMSNormalization"})
-"""Standard operators that stand for many."""
+LARGE = frozenset(
+    {
+        "Attention", "RotaryEmbedding", "RMSNormalization", "SimplifiedLayerNormalization",
+        *(f"com.microsoft::{op}" for op in (
+            "Gelu", "BiasGelu", "FastGelu", "FusedMatMul", "FusedConv", "FusedGemm",
+            "SkipLayerNormalization", "SkipSimplifiedLayerNormalization",
+        )),
+    }
+)  # fmt: skip
+"""Operators that stand for many."""
 
 
 def _tensors() -> Steps:
@@ -41,6 +49,14 @@ def _first() -> Steps:
     return (AttachGraph(), ChannelsFirst())
 
 
+def _first_parts() -> Steps:
+    """Both, for graphs that others wrote; their nodes are in the words of the newest version then."""
+    from w2e_bridge.passes.layout.passes import ChannelsFirst
+    from w2e_bridge.passes.legalize import Legalize
+
+    return (AttachGraph(), Legalize(only=LARGE), ChannelsFirst())
+
+
 def _last() -> Steps:
     """Integer kernels on channels-last values.
 
@@ -58,6 +74,7 @@ PIPELINES: Mapping[str, Callable[[], Steps]] = {
     "graph": _graph,
     "parts": _parts,
     "NCHW": _first,
+    "NCHW parts": _first_parts,
     "NHWC": _last,
 }
 """Name to what gives the passes in order, imported when they are wanted."""
@@ -69,7 +86,7 @@ def pipeline(model: Model, profile: Profile, request: Request) -> str:
     if not profile.needs_graph:
         return "tensors"
     if profile.layout and not model.architecture:
-        return profile.layout
+        return f"{profile.layout} {profile.built}".rstrip()
     if profile.built and model.architecture:
         return profile.built
     # Integer kernels are recognised as channels-last operations; a model of floats has none.

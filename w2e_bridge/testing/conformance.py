@@ -21,7 +21,7 @@ from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.model import Model
 from w2e_bridge.loss import Grade
 from w2e_bridge.negotiation.profile import Profile
-from w2e_bridge.negotiation.rewrites import ZEROS_WITHOUT_SIGN
+from w2e_bridge.negotiation.rewrites_signs import ZEROS_WITHOUT_SIGN
 
 PIECES = 64
 

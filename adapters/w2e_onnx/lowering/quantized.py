@@ -38,6 +38,7 @@ from w2e_bridge.negotiation.decision import Decisions
 from w2e_bridge.passes.legalize.opsets import modernize
 from w2e_bridge.passes.legalize.place import Work
 from w2e_onnx.lowering.quantized_dynamic import emit_dynamic
+from w2e_onnx.lowering.quantized_moving import settle
 
 IR_VERSION = 8
 """The lowest that is written; the first with model-local functions."""
@@ -124,7 +125,7 @@ def emit(work: ir.Model, model: Model, decisions: Decisions) -> Emitted:
     opset = _opset(editor, model)
     ignored = emit_dynamic(editor, dynamic)
     unfold(editor, static)
-    return Emitted(editor=editor, opset=opset, ignored=ignored)
+    return Emitted(editor=editor, opset=settle(editor, opset), ignored=ignored)
 
 
 def _opset(editor: Editor, model: Model) -> int:

@@ -93,6 +93,13 @@ class Placement:
                     self.kept[name_of(same)] = quantization(shift.scale)
                     self._told(name_of(same), Grade.EXACT, reason(shift))
 
+    def held(self) -> dict[str, ActivationQuantization]:
+        """The range that each value is held to: its own where it is moved, as what is quantized is moved too."""
+        moved = {name_of(v) for value, shift in self.shifts for v in (value, *shift.moved)}
+        return {
+            name: self.values.get(name, q) if name in moved else q for name, q in self.kept.items()
+        }
+
     def move(self, editor: Editor) -> None:
         """Edit the graph for the values that are moved; what is kept has their new names then."""
         for value, shift in self.shifts:
