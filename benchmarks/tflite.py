@@ -79,7 +79,7 @@ def _constants(interpreter: Any) -> Iterator[NDArray[Any]]:
 def kept(source: Path, output: Path) -> str:
     """The share of the source's weights whose codes are in the output."""
     there = [np.sort(a.reshape(-1)) for a in weights(output)]
-    there += [a ^ 128 for a in there]
+    there += [a ^ np.uint8(128) for a in there]
     there = [np.sort(a) for a in there]
     total = found = 0
     for codes in weights(source):
@@ -124,6 +124,7 @@ def litert_runner(path: Path) -> Run:
     details, outputs = interpreter.get_input_details(), interpreter.get_output_details()
 
     def run(values: Arrays) -> Arrays:
+        interpreter.reset_all_variables()  # each run is the first
         for detail, value in zip(details, values, strict=True):
             interpreter.set_tensor(detail["index"], value)
         interpreter.invoke()
@@ -185,6 +186,21 @@ def convert(command: list[str], made: Path) -> tuple[float, str]:
     return seconds, (said[-1] if said else f"exit code {done.returncode}")[:70]
 
 
+def fitted(run: Run, feed: Arrays) -> Run | None:
+    """The same inference for inputs of another order of axes (an image that was taken for channels first)."""
+
+    def turned(values: Arrays) -> Arrays:
+        return run([v.transpose(0, 3, 1, 2) if v.ndim == 4 else v for v in values])
+
+    for way in (run, turned):
+        try:
+            way(feed)
+        except Exception:  # whatever a runtime says of inputs that it does not take
+            continue
+        return way
+    return None
+
+
 def measured(model: str, tool: str, source: Path, command: list[str], made: Path) -> Row:
     """Convert, and compare the output with the source."""
     seconds, problem = convert(command, made)
@@ -192,10 +208,9 @@ def measured(model: str, tool: str, source: Path, command: list[str], made: Path
         return Row(model=model, tool=tool, difference=problem, seconds=f"{seconds:.1f}")
     runners: dict[str, Callable[[Path], Run]] = {".onnx": onnx_runner, ".tflite": litert_runner}
     feeds = inputs_of(made if made.suffix == ".tflite" else source)
-    before = runners[source.suffix](source)
-    try:
-        before(feeds[0])
-    except Exception:
+    plain = runners[source.suffix](source)
+    before = fitted(plain, feeds[0])
+    if before is None:
         return Row(
             model=model,
             tool=tool,

@@ -328,7 +328,13 @@ def _audits(plan: _Plan, path: Path, extent: str) -> list[Audit]:
 
     full = extent == "full"
     mine = {name: d for name, d in plan.decisions.items() if name in plan.model.tensors}
-    main = Audit(plan.prepared.tensors, mine, lambda: read_back().tensors, full=full)
+    main = Audit(
+        plan.prepared.tensors,
+        mine,
+        lambda: read_back().tensors,
+        full=full,
+        turned=plan.model.tensors,
+    )
     further = [
         # What passes made of a further network's tensors is in its decisions alone.
         Audit({}, _kept(part, plan.model), partial(component, part.name), full=full)

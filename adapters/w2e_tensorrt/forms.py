@@ -41,7 +41,7 @@ def _form(name: str, codes: Integer | Float, *wishes: str, **other: object) -> F
 
 def _wished(name: str, codes: Integer | Float, wish: str, **other: object) -> Form:
     """A form of new codes for those who wish for it, of matrices."""
-    new = {"requantize": True, "complete": True, "asked": frozenset({wish}), "roles": BLOCKED}
+    new = {"requantize": True, "complete": True, "asked": frozenset({wish}), "roles": ADDED}
     return _form(name, codes, **{**new, "tables": True, **other})
 
 
@@ -60,7 +60,8 @@ def _rows(dtype: str) -> Iterator[Form]:
             "DequantizeLinear int8 blocks", INT8, "int8", **own,
             roles=BLOCKED, blocks=BLOCKS[1:], requantize=True,
         )  # fmt: skip
-    yield _form("DequantizeLinear int4", INT4, "int4", **own)
+    # No engine of a Conv of int8 values with int4 weights; products of both compute with int8 anyway.
+    yield _form("DequantizeLinear int4", INT4, "int4", **own, weight_only=True)
     yield _form("DequantizeLinear float8", FP8, "float8", **own)
     yield _form("DequantizeLinear float4", FP4, "nvfp4", **own)
     levels = {**own, "scale": _levels(PLAIN[dtype])}

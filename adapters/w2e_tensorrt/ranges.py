@@ -26,6 +26,9 @@ LEVELS = 127
 MOST_BYTES = 1 << 28
 """No calibration file is larger: a line for each value of a network."""
 
+WIDEST = 16
+"""Bits of codes that are all tried."""
+
 KIND = "calibration"
 INT8 = Integer(bits=8, signed=True)
 
@@ -144,9 +147,29 @@ def symmetric(name: str, found: ActivationQuantization) -> tuple[np.float32, Ten
         scale = scale_of(float(scale) * reach)
         grade = Grade.REQUANTIZED
         reason = f"a symmetric range that covers [{low - zero}, {high - zero}] steps"
+    error = 0.0 if grade is Grade.EXACT else error_of(found, scale)
     return scale, TensorLoss(
-        name=name, source_encoding=f"{codes}", encoding="int8", grade=grade, reason=reason
+        name=name,
+        source_encoding=f"{codes}",
+        encoding="int8",
+        grade=grade,
+        max_abs_error=error,
+        max_error_steps=error / abs(float(np.reshape(found.scale, ()))) if error else 0.0,
+        reason=reason,
     )
+
+
+def error_of(found: ActivationQuantization, scale: np.float32) -> float:
+    """The largest distance between a number that the source's codes say and the nearest of int8 with a scale."""
+    assert found.scale is not None
+    codes, own = found.codes, np.float32(np.reshape(found.scale, ()))
+    zero = 0 if found.zero_point is None else int(np.reshape(found.zero_point, ()))
+    if not isinstance(codes, Integer) or codes.bits > WIDEST or not 0 < scale < np.inf:
+        return float(scale) / 2
+    steps = np.arange(codes.low - zero, codes.high - zero + 1).astype(np.float32)
+    numbers = steps * own
+    nearest = np.clip(np.rint(numbers / scale), INT8.low, INT8.high).astype(np.float32) * scale
+    return float(np.abs(nearest.astype(np.float64) - numbers).max())
 
 
 def output(name: str, data: bytes, found: Ranges, ignored: Iterable[Ignored] = ()) -> Output:

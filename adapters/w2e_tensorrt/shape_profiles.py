@@ -49,19 +49,19 @@ def profiles_of(hints: Mapping[str, object], graph: ir.Graph) -> Profiles:
         graph: as it is written.
     """
     used: set[str] = set()
-    default = _default(graph, hints, used)
-    rows, left = [], []
+    profiles, left = [], []
     for given in _given(hints.get(PROFILES)):
         shapes, missing = _fitting(given, graph)
         left += missing
         if shapes:
-            rows.append({**default, **shapes})
-    if rows:
-        # What the defaults alone said is said no more where a profile has the same inputs.
-        free = {name for shapes in rows for name in default if shapes[name] is default[name]}
-        used = {PROFILES, *(used if free else ())}
-    profiles = rows or ([default] if default else [])
-    return Profiles(profiles=profiles, used=frozenset(used), left=tuple(dict.fromkeys(left)))
+            profiles.append({**shapes, **_default(graph, hints, used, shapes)})
+            used.add(PROFILES)
+    default = {} if profiles else _default(graph, hints, used, {})
+    return Profiles(
+        profiles=profiles or ([default] if default else []),
+        used=frozenset(used),
+        left=tuple(dict.fromkeys(left)),
+    )
 
 
 def _given(found: object) -> list[dict[str, dict[str, list[int]]]]:
@@ -117,28 +117,58 @@ def _fits(ends: Mapping[str, list[int]], value: ir.Value) -> bool:
     )
 
 
-def _default(graph: ir.Graph, hints: Mapping[str, object], used: set[str]) -> Shapes:
-    """A profile for every input with a free dimension; none where all are fixed."""
+def _default(graph: ir.Graph, hints: Mapping[str, object], used: set[str], given: Shapes) -> Shapes:
+    """A profile for every further input with a free dimension; none where all are fixed.
+
+    Args:
+        graph: its inputs.
+        hints: the largest batch and shapes are looked at.
+        used: the hints that were of use are added.
+        given: inputs that have shapes already: a dimension of the same name is the same for all.
+    """
     shapes: Shapes = {}
+    named = dict(_named(given, graph))
     batch = hints.get(BATCH)
     largest = batch if isinstance(batch, int) and not isinstance(batch, bool) and batch > 0 else 0
     for value in graph.inputs:
-        if value.shape is None or all(isinstance(extent, int) for extent in value.shape):
+        if value.name in given or value.shape is None or all(map(_fixed, value.shape)):
             continue
         known = _known(value, hints.get(INPUTS))
         extents = []
         for axis, extent in enumerate(value.shape):
-            ends = _ends(extent, axis)
-            if axis == 0 and largest and not isinstance(extent, int):
+            ends = named.get(_symbol(extent)) or _ends(extent, axis)
+            if _fixed(extent) or _symbol(extent) in named:
+                pass
+            elif axis == 0 and largest:
                 ends = (1, largest, largest)
                 used.add(BATCH)
-            elif axis and known and known[axis - 1] > 0 and not isinstance(extent, int):
+            elif axis and known and known[axis - 1] > 0:
                 ends = (known[axis - 1],) * 3
                 used.add(INPUTS)
             extents.append(ends)
         low, usual, high = (list(column) for column in zip(*extents, strict=True))
         shapes[value.name or ""] = {"min": low, "opt": usual, "max": high}
     return shapes
+
+
+def _fixed(extent: object) -> bool:
+    return isinstance(extent, int)
+
+
+def _symbol(extent: object) -> str:
+    """The name of a free dimension, or nothing."""
+    return "" if _fixed(extent) else str(getattr(extent, "value", extent) or "")
+
+
+def _named(given: Shapes, graph: ir.Graph) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    """What given shapes say of dimensions that have names."""
+    for value in graph.inputs:
+        ends = given.get(value.name or "")
+        if ends is not None and value.shape is not None:
+            columns = zip(*(ends[end] for end in ENDS), strict=True)
+            for extent, (low, usual, high) in zip(value.shape, columns, strict=True):
+                if _symbol(extent):
+                    yield _symbol(extent), (low, usual, high)
 
 
 def _known(value: ir.Value, hint: object) -> list[int]:

@@ -97,7 +97,7 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
         ),
         values=tuple(_named(row, interface) for row in placement.losses),
         hints=build.effects,
-        conditions=states.conditions,
+        conditions=(*states.conditions, *narrow.conditions(editor.tensors.values())),
         summary=_summary(decisions, len(placement.kept)),
     )
 

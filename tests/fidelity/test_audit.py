@@ -62,6 +62,18 @@ def test_what_is_missing_or_of_another_shape_is_found() -> None:
         audit({"w": source}, {"w": decided(source)}, {"w": turned}, full=False)
 
 
+def test_a_matrix_may_be_turned_back_to_the_axes_of_the_source() -> None:
+    own = plain_tensor("w", np.arange(16, dtype=np.float32).reshape(4, 4))
+    turned = plain_tensor("w", own.dequantize().T.copy())
+    decisions = {"w": decided(turned)}
+    for written in (own, turned):
+        found = {"w": written}.copy
+        Audit({"w": turned}, decisions, found, full=True, turned={"w": own}).finish()
+    wrong = plain_tensor("w", own.dequantize() + np.float32(1))
+    with pytest.raises(DefectError, match="16 of 16 values differ"):
+        Audit({"w": turned}, decisions, lambda: {"w": wrong}, full=True, turned={"w": own}).finish()
+
+
 def test_full_finds_a_single_wrong_value_of_many() -> None:
     values = np.zeros((5000, 64), np.float32)
     wrong = values.copy()

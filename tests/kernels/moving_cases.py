@@ -226,6 +226,12 @@ PADDING = [
         outputs=[(-1, 9, 6)],
         options={"mode": "SYMMETRIC"},
     ),
+    Moves(
+        builtin="MIRROR_PAD",
+        inputs=[X(shape=(1, 1, 3)), [[1, 1], [0, 1], [0, 2]]],
+        outputs=[(3, 2, 5)],
+        options={"mode": "SYMMETRIC"},
+    ),
 ]
 
 INDICES = [

@@ -37,7 +37,8 @@ def settled(text: str) -> bytes:
     opset = model.graph.opset_imports[""]
     with patch("w2e_onnx.lowering.quantized_moving.sayable_in", lambda *_: False):
         assert settle(Editor(model=model, tensors={}), opset) == opset
-    return ir.serde.serialize_model(model).SerializeToString()
+    data: bytes = ir.serde.serialize_model(model).SerializeToString()
+    return data
 
 
 def session(data: bytes | str, *, optimize: bool = True) -> ort.InferenceSession:

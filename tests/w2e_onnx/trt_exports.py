@@ -77,7 +77,7 @@ class Export:
         values: what that decodes to.
         encoding: how it is said.
         activation: codes of its one quantized value and "static" or "dynamic", or None.
-        device: whether TensorRT builds it for some devices only.
+        parsed: whether TensorRT's parser takes it.
         standard: whether ONNX Runtime runs it.
     """
 
@@ -101,7 +101,7 @@ def rounded(array: AnyArray, kind: int, end: float) -> AnyArray:
 def quantized(g: Graph, opset: int, kind: int = F32) -> str:
     """Q and DQ of the input, int8."""
     pair = [g.constant("x_scale", 0.02, kind), g.constant("x_zero", 0, INT8)]
-    said = {"axis": 1} if opset >= 13 else {}
+    said: dict[str, Any] = {"axis": 1} if opset >= 13 else {}
     return g.node(
         "DequantizeLinear", [g.node("QuantizeLinear", ["x", *pair], **said), *pair], **said
     )
@@ -122,7 +122,7 @@ def convolution(
     scale = np.abs(RANDOM.normal(size=count) * 0.01 + 0.02).astype(np.float32)
     spread = scale if axis is None else scale.reshape([-1 if a == axis else 1 for a in range(4)])
     pair = [g.constant("w_scale", scale), g.constant("w_zero", np.zeros(count), INT8)]
-    said = {} if axis is None else {"axis": axis}
+    said: dict[str, Any] = {} if axis is None else {"axis": axis}
     codes = g.node("QuantizeLinear", [g.constant("w", weight), *pair], **said)
     w = g.node("DequantizeLinear", [codes, *pair], **said)
     if turn:
@@ -247,8 +247,8 @@ def fp8_standard(channels: bool) -> Export:
     pair = [g.constant("x_scale", 0.5), g.constant("x_zero", 0, FP8)]
     x = g.node("DequantizeLinear", [g.node("QuantizeLinear", ["x", *pair]), *pair])
     numbers = rounded(MATRIX, FP8, 448)
-    step = np.linspace(0.1, 0.2, N, dtype=np.float32) if channels else np.float32(0.25)
-    said = {"axis": 0} if channels else {}
+    step = np.linspace(0.1, 0.2, N, dtype=np.float32) if channels else np.full((), 0.25, np.float32)
+    said: dict[str, Any] = {"axis": 0} if channels else {}
     inputs = [g.constant("w", numbers, FP8), g.constant("w_scale", step)]
     w = g.node("DequantizeLinear", inputs, **said)
     g.node("MatMul", [x, g.node("Transpose", [w], perm=[1, 0])], "y")
@@ -263,7 +263,7 @@ def fp8_standard(channels: bool) -> Export:
 def mxfp8(kind: int) -> Export:
     """MXFP8 as ModelOpt writes it: scales as bytes, values quantized at run time."""
     g = Graph()
-    said = {"domain": "trt", "axis": -1, "block_size": 32}
+    said: dict[str, Any] = {"domain": "trt", "axis": -1, "block_size": 32}
     q, s = "x_codes", "x_scales"
     g.node("TRT_MXFP8DynamicQuantize", ["x"], q, s, output_dtype=FP8, **said)
     x = g.node("TRT_MXFP8DequantizeLinear", [q, s], output_dtype=kind, **said)
@@ -286,7 +286,7 @@ def nvfp4(*, halved: bool = False, domain: str = "", values: bool = True) -> Exp
     x = "x"
     if values:
         factor, dq = g.constant("x_factor", 0.001), "DequantizeLinear"
-        said = {"axis": -1, "block_size": 16}
+        said: dict[str, Any] = {"axis": -1, "block_size": 16}
         g.node(
             "TRT_FP4DynamicQuantize", ["x", factor], "q", "s", domain="trt", scale_type=FP8, **said
         )

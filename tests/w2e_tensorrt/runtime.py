@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 
 @cache
@@ -36,3 +39,31 @@ class Parsed:
             self.parser.parse(data) if path is None else self.parser.parse_from_file(str(path))
         )
         self.errors = [str(self.parser.get_error(i)) for i in range(self.parser.num_errors)]
+
+    def scales(self) -> dict[str, NDArray[np.float32]]:
+        """The scale of every layer that quantizes or dequantizes, by the layer's name, as the network holds it."""
+        trt, _ = library()
+        layers = [self.network.get_layer(i) for i in range(self.network.num_layers)]
+        makers = {
+            layer.get_output(i).name: layer for layer in layers for i in range(layer.num_outputs)
+        }
+        found = {}
+        for layer in layers:
+            if layer.type not in (trt.LayerType.QUANTIZE, trt.LayerType.DEQUANTIZE):
+                continue
+            constant = makers[layer.get_input(1).name]
+            assert constant.type == trt.LayerType.CONSTANT
+            constant.__class__ = trt.IConstantLayer  # get_layer gives the base class
+            shape = tuple(constant.shape)
+            found[layer.name] = np.array(constant.weights, np.float32).reshape(shape)
+        return found
+
+    def builds(self, profiles: Sequence[Mapping[str, Mapping[str, Sequence[int]]]] = ()) -> bool:
+        """Whether an engine comes of it, with profiles as in build.json."""
+        config = self.builder.create_builder_config()
+        for shapes in profiles:
+            profile = self.builder.create_optimization_profile()
+            for name, shape in shapes.items():
+                profile.set_shape(name, shape["min"], shape["opt"], shape["max"])
+            config.add_optimization_profile(profile)
+        return self.builder.build_serialized_network(self.network, config) is not None

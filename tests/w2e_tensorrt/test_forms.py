@@ -66,6 +66,15 @@ def test_exports_are_carried_exactly(name: str, tmp_path: Path) -> None:
     assert not errors(path)
 
 
+@pytest.mark.parametrize("name", EXPORTS)
+def test_the_linter_agrees_with_the_parser_on_exports(name: str, tmp_path: Path) -> None:
+    export = EXPORTS[name]()
+    path = tmp_path / "source.onnx"
+    path.write_bytes(export.model)
+    assert bool(errors(path)) is not export.parsed
+    assert Parsed(export.model).ok is export.parsed
+
+
 @pytest.mark.parametrize("name", [n for n in EXPORTS if EXPORTS[n]().standard])
 def test_exports_compute_the_same(name: str, tmp_path: Path) -> None:
     _, path = converted(EXPORTS[name]().model, tmp_path)

@@ -156,11 +156,21 @@ def test_a_profile_is_completed_and_its_strangers_told() -> None:
     made = built({"shape_profiles": given_profile})
     (shapes,) = profiles(made)
     assert shapes["images"]["max"] == [1, 3, 8, 8]
-    assert shapes["ids"] == {"min": [1, 4], "opt": [1, 4], "max": [8, 4]}
+    assert shapes["ids"] == {"min": [1, 4], "opt": [1, 4], "max": [1, 4]}  # "n" of both is one
     assert dict(made.effects) == {
         "shape_profiles": "applied",
         "shape_profiles[other]": "unsupported",
     }
+
+
+def test_further_inputs_take_the_extents_of_dimensions_with_their_names() -> None:
+    given_profile = {"images": {"min": [2, 3, 8, 8], "opt": [3, 3, 8, 8], "max": [5, 3, 9, 8]}}
+    further = ("map", ["n", "h", "other"], ir.DataType.FLOAT)
+    hints: dict[str, object] = {"shape_profiles": given_profile, "max_batch_size": 64}
+    made = built(hints, IMAGES, further)
+    (shapes,) = profiles(made)
+    assert shapes["map"] == {"min": [2, 8, 1], "opt": [3, 8, 256], "max": [5, 9, 512]}
+    assert dict(made.effects) == {"shape_profiles": "applied", "max_batch_size": "ignored"}
 
 
 def test_the_largest_batch_and_shapes_of_a_server() -> None:

@@ -69,8 +69,8 @@ def _column(target: str, profile: Profile, request: Request) -> Iterator[Cell]:
 
 
 def _held(encoding: Encoding, profile: Profile, request: Request) -> tuple[str, str, str]:
-    tensor = Tensor(
-        name="w", shape=(1, _COLUMNS), dtype="float32", encoding=encoding,
+    tensor = Tensor(  # of no rows: what depends on numbers holds for none of them
+        name="w", shape=(0, _COLUMNS), dtype="float32", encoding=encoding,
         storage=ComputedStorage(compute=_unread),
     )  # fmt: skip
     try:

@@ -34,6 +34,7 @@ class Audit:
         lift: Callable[[], Mapping[str, Tensor]],
         *,
         full: bool,
+        turned: Mapping[str, Tensor] | None = None,
     ) -> None:
         """An audit of one output.
 
@@ -42,7 +43,10 @@ class Audit:
             decisions: what was decided on each of them.
             lift: reads the output back; called once, when the first tensor is checked.
             full: all rows rather than the first, the last and some between.
+            turned: the tensors as the source has them, where the output may have these axes as well: who
+                reads it back turns some matrices.
         """
+        self._turned = {} if turned is None else turned
         self._source, self._decisions, self._lift, self._full = source, decisions, lift, full
         self._lock = threading.Lock()
         self._written: Mapping[str, Tensor] | None = None
@@ -62,9 +66,12 @@ class Audit:
         found = self._output().get(name)
         if found is None:
             raise _defect(decision, "is not in the output")
-        if found.elements != expected.elements or found.columns != expected.columns:
-            raise _defect(decision, f"has shape {found.shape} in the output, not {expected.shape}")
-        _compare(decision, expected, found, full=self._full)
+        problem = _difference(expected, found, full=self._full)
+        other = self._turned.get(name) if exact and problem else None
+        if other is not None and other.shape == expected.shape[::-1]:
+            problem = _difference(other, found, full=self._full)
+        if problem:
+            raise _defect(decision, problem)
         self._checked.add(name)
 
     def finish(self) -> None:
@@ -80,7 +87,10 @@ class Audit:
             return self._written
 
 
-def _compare(decision: Held, expected: Tensor, found: Tensor, *, full: bool) -> None:
+def _difference(expected: Tensor, found: Tensor, *, full: bool) -> str:
+    """How a tensor that was written differs, "" where it does not."""
+    if found.elements != expected.elements or found.columns != expected.columns:
+        return f"has shape {found.shape} in the output, not {expected.shape}"
     for start, stop in expected.spans(CHUNK_ELEMENTS) if full else sample(expected):
         ours, theirs = values(expected, start, stop), values(found, start, stop)
         if same_bits(ours, theirs) == ours.size:
@@ -89,7 +99,8 @@ def _compare(decision: Held, expected: Tensor, found: Tensor, *, full: bool) -> 
         gap.add(ours, theirs)
         if gap.equal != gap.count:
             rows = f"rows {start} to {stop}: {gap.count - gap.equal} of {gap.count} values differ"
-            raise _defect(decision, f"{rows}, by up to {gap.max_abs:.3g}")
+            return f"{rows}, by up to {gap.max_abs:.3g}"
+    return ""
 
 
 def sample(tensor: Tensor) -> Iterator[tuple[int, int]]:

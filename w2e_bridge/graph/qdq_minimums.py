@@ -16,8 +16,9 @@ from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.inspecting import Unrecognised, given, is_op, is_weight, name_of, needed
 from w2e_bridge.graph.planes import GridStorage, blocks, padded
 from w2e_bridge.graph.qdq_emit import Spread, per_block, spread_of
-from w2e_bridge.graph.qdq_parameters import insert_after, numbers, small
+from w2e_bridge.graph.qdq_parameters import insert_after, numbers
 from w2e_bridge.graph.qdq_weights import grid_of
+from w2e_bridge.graph.rewriting import constant
 from w2e_bridge.ir.encoding import Offset, OffsetKind
 from w2e_bridge.ir.tensor import Tensor
 
@@ -73,24 +74,24 @@ def _sum(weight: ir.Value, bias: ir.Value, tensor: Tensor, editor: Editor) -> It
     graph = weight.graph
     assert isinstance(graph, ir.Graph)
 
-    def constant(what: str, values: Sequence[int]) -> ir.Value:
-        array = np.asarray(values, np.int64)
-        return editor.register(graph, small(f"{tensor.name}.{what}", array, "int64"))
+    def whole(what: str, values: Sequence[int]) -> ir.Value:
+        name = editor.free(f"{tensor.name}.{what}")
+        return constant(graph, name, np.asarray(values, np.int64))
 
     axes = _axes(spread, len(tensor.shape))
     if axes:
-        lifted = ir.node("Unsqueeze", [bias, constant("axes", axes)])
+        lifted = ir.node("Unsqueeze", [bias, whole("axes", axes)])
         yield lifted
         bias = lifted.outputs[0]
     if not spread.block:
         yield ir.node("Add", [weight, bias])
         return
     split = _split(tensor.shape, spread)
-    apart = ir.node("Reshape", [weight, constant("blocks", list(split))])
+    apart = ir.node("Reshape", [weight, whole("blocks", split)])
     added = ir.node("Add", [apart.outputs[0], bias])
     yield apart
     yield added
-    yield ir.node("Reshape", [added.outputs[0], constant("shape", list(tensor.shape))])
+    yield ir.node("Reshape", [added.outputs[0], whole("shape", tensor.shape)])
 
 
 def _axes(spread: Spread, rank: int) -> list[int]:

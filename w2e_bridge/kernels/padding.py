@@ -192,18 +192,16 @@ def _mirrored_pair(numbers: list[int], extent: int | None) -> tuple[int, int] | 
     """The padding that indices are, None where they are none."""
     if not extent or len(numbers) <= extent:
         return None
-    before = _start(numbers, extent)
-    if before is None:
-        return None
-    pair = before, len(numbers) - extent - before
-    same = max(pair) <= extent and mirrored(extent, pair).tolist() == numbers
-    return pair if same else None
-
-
-def _start(numbers: list[int], extent: int) -> int | None:
-    whole = list(range(extent))
-    places = range(len(numbers) - extent + 1)
-    return next((p for p in places if numbers[p : p + extent] == whole), None)
+    more = len(numbers) - extent
+    pairs = ((before, more - before) for before in range(more + 1))
+    # An axis of one index repeats it on either side: any split is right that LiteRT takes.
+    fitting = (
+        (before, after)
+        for before, after in pairs
+        if max(before, after) <= extent
+        and (numbers[before], numbers[before + extent - 1]) == (0, extent - 1)
+    )
+    return next((p for p in fitting if mirrored(extent, p).tolist() == numbers), None)
 
 
 KINDS = (

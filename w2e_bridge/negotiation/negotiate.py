@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.formats.spec import Request
+from w2e_bridge.ir.activation import ActivationMode
 from w2e_bridge.ir.codes import Float, Integer
-from w2e_bridge.ir.encoding import FLOAT32, Encoding
+from w2e_bridge.ir.encoding import BFLOAT16, FLOAT16, FLOAT32, Encoding
 from w2e_bridge.ir.model import Model
 from w2e_bridge.ir.parts import Parts, decode
 from w2e_bridge.ir.tensor import ComputedStorage, Tensor
@@ -26,9 +27,13 @@ from w2e_bridge.negotiation.rewrites import path
 from w2e_bridge.negotiation.roles import multiplied, roles_of
 from w2e_bridge.negotiation.step import Step, Unreachable
 
+HALVES = (FLOAT16, BFLOAT16)
 EVERYWHERE = frozenset({Role.OTHER})
 """The roles of a tensor of a model without graph."""
 
+
+NEW = "a float weight of a model that is to be quantized"
+"""Why it gets codes."""
 
 UNEVEN = "codes, scales or blocks that the target has no room for"
 """Why no form holds a tensor whose encoding several forms could hold."""
@@ -66,42 +71,87 @@ def negotiate(model: Model, profile: Profile, request: Request) -> Decisions:
     Raises:
         UnsupportedError: the target has no form at all for a tensor.
     """
-    wish = request.options.get("weights") or profile.options.get("weights")
-    forms = _asked(_of(profile, model), profile, request, wish)
+    usual = profile.options.get("weights")
+    wish = request.options.get("weights") or usual
+    forms, others = (_asked(_of(profile, model), profile, request, w) for w in (wish, usual))
     graph = model.graph if profile.needs_graph else None
     roles = roles_of(graph) if graph is not None else dict.fromkeys(model.tensors, EVERYWHERE)
+    rules = _Rules(
+        profile=profile,
+        request=request,
+        forms=forms,
+        others=others if wish != usual else (),
+        unfinished=_unfinished(model, forms, request, wished=wish != usual),
+        outputs={} if graph is None else multiplied(graph),
+    )
+    return {
+        name: rules.decide(tensor, roles[name])
+        for name, tensor in model.tensors.items()
+        if name in roles
+    }
 
-    @cache  # a model has many tensors of few kinds
-    def choose(encoding: Encoding, key: _Place) -> tuple[tuple[_Candidate, ...], str]:
-        return _ranked(encoding, _for(forms, key.roles, key.dtype), key.columns)
 
-    decisions: dict[str, Decision] = {}
-    wished = wish != profile.options.get("weights")
-    unfinished = _unfinished(model, forms, request, wished=wished)
-    outputs = {} if graph is None else multiplied(graph)
-    for name, tensor in model.tensors.items():
-        if name not in roles:
-            continue
-        if name in unfinished:
-            fitting = _for(forms, roles[name], tensor.dtype)
-            made = _completed(tensor, fitting, channels=unfinished[name])
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Rules:
+    """What decides on every tensor of a model.
+
+    Attributes:
+        profile, request: as given.
+        forms: that the user's wish leaves.
+        others: the usual ones, where a wish costs more than is accepted.
+        unfinished: of `_unfinished`.
+        outputs: of `multiplied`.
+    """
+
+    profile: Profile
+    request: Request
+    forms: tuple[Form, ...]
+    others: tuple[Form, ...]
+    unfinished: Mapping[str, bool]
+    outputs: Mapping[str, bool]
+
+    def decide(self, tensor: Tensor, used: frozenset[Role]) -> Decision:
+        """How one tensor is held."""
+        forms, name = _for(self.forms, used, tensor.dtype), tensor.name
+        if name in self.unfinished:
+            wished = bool(self.others) and len(tensor.shape) == 2
+            made = _completed(tensor, forms, channels=self.unfinished[name], upright=wished)
             if made is not None:
-                decisions[name] = replace(made, roles=roles[name])
-                continue
-        place = _Place(roles=roles[name], dtype=tensor.dtype, columns=tensor.columns)
-        best = _settled(tensor, *choose(tensor.encoding, place))
-        if isinstance(best, str) or best.grade is Grade.FLOAT:
-            fitting = _for(forms, roles[name], tensor.dtype)
-            if not outputs.get(name, True):  # rows are no outputs: a scale for each is no use
-                fitting = [replace(form, per_tensor=True) for form in fitting]
-            anew = _anew(tensor, fitting, request, best)
+                return replace(made, roles=used)
+        place = _Place(roles=used, dtype=tensor.dtype, columns=tensor.columns)
+        best = _settled(tensor, *self.ranked(tensor.encoding, place, self.forms))
+        strict = not self.request.budget.accepts(Grade.REQUANTIZED)
+        if self.others and strict and _lost(best):  # a wish that costs more than is accepted
+            best = _settled(tensor, *self.ranked(tensor.encoding, place, self.others))
+        if _lost(best):
+            if not self.outputs.get(name, True):  # rows are no outputs: a scale for each is no use
+                forms = [replace(form, per_tensor=True) for form in forms]
+            anew = _anew(tensor, forms, self.request, best)
             if anew is not None:
-                decisions[name] = replace(anew, roles=roles[name])
-                continue
+                return replace(anew, roles=used)
         if isinstance(best, str):
-            raise UnsupportedError(f"{profile.title} can't hold '{name}' ({tensor.label}): {best}")
-        decisions[name] = _decision(tensor, roles[name], best)
-    return decisions
+            title = self.profile.title
+            raise UnsupportedError(f"{title} can't hold '{name}' ({tensor.label}): {best}")
+        return _decision(tensor, used, best)
+
+    @cached_property
+    def ranked(
+        self,
+    ) -> Callable[[Encoding, _Place, tuple[Form, ...]], tuple[tuple[_Candidate, ...], str]]:
+        """`_ranked` for a place; a model has many tensors of few kinds."""
+
+        @cache
+        def ranked(
+            encoding: Encoding, place: _Place, forms: tuple[Form, ...]
+        ) -> tuple[tuple[_Candidate, ...], str]:
+            return _ranked(encoding, _for(forms, place.roles, place.dtype), place.columns)
+
+        return ranked
+
+
+def _lost(best: _Candidate | str) -> bool:
+    """Whether a tensor would be no codes any more."""
+    return isinstance(best, str) or best.grade is Grade.FLOAT
 
 
 def _asked(
@@ -146,23 +196,36 @@ def _unfinished(
         name: channels
         for name, channels in multiplied(model.graph).items()
         if (tensor := model.tensors.get(name)) is not None
-        and tensor.encoding == FLOAT32
+        and (tensor.encoding == FLOAT32 or (wished and tensor.encoding in HALVES))
         and tensor.dtype == "float32"
     }
 
 
-def _completed(tensor: Tensor, forms: list[Form], *, channels: bool) -> Decision | None:
-    """New codes of a float weight of a quantized model: a scale for each output, or one for all."""
+def _completed(
+    tensor: Tensor, forms: list[Form], *, channels: bool, upright: bool
+) -> Decision | None:
+    """New codes of a float weight: a scale for each output or block; or one for all.
+
+    Args:
+        tensor: the weight.
+        forms: that can hold it.
+        channels: whether the first axis is that of the outputs.
+        upright: whether outputs along the last axis get scales of their own.
+    """
     fitting = [form for form in forms if form.complete]
+    if not channels and upright:
+        return _new_codes(tensor, fitting, NEW, upright=True)
     if not channels:  # then rows are no outputs, and blocks along them no use
         fitting = [form for form in fitting if not form.blocks]
         fitting = [replace(form, per_tensor=True) for form in fitting]
-    return _new_codes(tensor, fitting, "a float weight of a quantized model")
+    return _new_codes(tensor, fitting, NEW)
 
 
-def _new_codes(tensor: Tensor, forms: list[Form], why: str) -> Decision | None:
+def _new_codes(
+    tensor: Tensor, forms: list[Form], why: str, *, upright: bool = False
+) -> Decision | None:
     for form in forms:
-        encoding = target_of(form, tensor.columns, len(tensor.shape))
+        encoding = target_of(form, tensor.shape, upright=upright)
         if encoding is None:
             continue
         made = Requantized(tensor=tensor, encoding=encoding)
@@ -184,8 +247,10 @@ def _new_codes(tensor: Tensor, forms: list[Form], why: str) -> Decision | None:
 
 def _of(profile: Profile, model: Model) -> tuple[Form, ...]:
     """The forms for a model's rounding."""
-    own = tuple(form for form in profile.forms if model.numerics in form.numerics)
-    return own or tuple(form for form in profile.forms if not form.numerics)
+    static = any(q.mode is ActivationMode.STATIC for q in model.activations.values())
+    forms = [form for form in profile.forms if not (static and form.weight_only)]
+    own = tuple(form for form in forms if model.numerics in form.numerics)
+    return own or tuple(form for form in forms if not form.numerics)
 
 
 def _ranked(

@@ -72,6 +72,7 @@ class Form:
         asked: under which values of the option `weights`, which the profile has a default of, the form may
             be used; empty = any.
         tables: whether look-up tables become its codes, where those are small floats.
+        weight_only: whether it is for models without static quantization of activations only.
         whole_blocks: whether its blocks have to lie along one axis and to fill it, none of them short.
     """
 
@@ -97,6 +98,7 @@ class Form:
     asked: frozenset[str] = frozenset()
     tables: bool = False
     whole_blocks: bool = False
+    weight_only: bool = False
 
     @property
     def plain(self) -> bool:

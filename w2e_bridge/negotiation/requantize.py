@@ -50,15 +50,25 @@ class Error:
         return f"max {self.largest:.3g}, RMS {self.rms:.3g}, SNR {self.snr:.1f} dB"
 
 
-def target_of(form: Form, columns: int, rank: int) -> Encoding | None:
-    """What a form would hold of new codes, None where new codes are not for it."""
+def target_of(form: Form, shape: tuple[int, ...], *, upright: bool = False) -> Encoding | None:
+    """What a form would hold of new codes, None where new codes are not for it.
+
+    Args:
+        form: of the target.
+        shape: of the tensor.
+        upright: whether it is a matrix whose columns are outputs, rather than its rows.
+    """
     if not form.requantize or form.codes is None or form.scale is None:
         return None
-    blocks = [b for b in form.blocks if b and columns % b == 0]
+    rank, summed = len(shape), (shape or (1,))[0 if upright else -1]
+    blocks = [b for b in form.blocks if b and summed % b == 0]
     if blocks:
-        extents: tuple[int, ...] = (BLOCK if BLOCK in blocks else blocks[0],)
+        block = BLOCK if BLOCK in blocks else blocks[0]
+        extents: tuple[int, ...] = (block, 1) if upright else (block,)
     elif form.blocks:
         return None
+    elif upright:
+        extents = (WHOLE, 1)
     elif form.per_tensor or rank < 2:
         extents = (WHOLE,) * max(rank, 1)
     else:
@@ -101,6 +111,33 @@ class Requantized:
     def _blocked(self) -> bool:
         block = self.encoding.block or ()
         return len(block) == 1 and block[0] != WHOLE
+
+    @property
+    def _upright(self) -> bool:
+        block = self.encoding.block or ()
+        return len(block) == 2 and block[0] != 1 and block[1] == 1
+
+    @cached_property
+    def _columns(self) -> Floats:
+        """The scale of each column, (1, columns)."""
+        source = self.tensor
+        largest = np.zeros((1, source.columns), np.float32)
+        for span in source.spans():
+            rows = np.abs(source.decode_rows(*span)).max(axis=0, initial=0)
+            largest = np.maximum(largest, rows[None])
+        return self._scale(largest, np.zeros(1, np.float32))
+
+    def _standing(self, start: int, stop: int) -> Floats:
+        """The scale of each number of rows [start, stop) whose blocks are parts of columns."""
+        assert self.encoding.block is not None
+        block, source = self.encoding.block[0], self.tensor
+        if block == WHOLE:
+            return self._columns
+        low, high = start // block * block, -(-stop // block) * block
+        grouped = np.abs(source.decode_rows(low, min(high, source.rows)))
+        each = grouped.reshape(-1, block, source.columns).max(axis=1, initial=0)
+        scale = self._scale(each, np.zeros(1, np.float32))
+        return np.repeat(scale, block, axis=0)[start - low : stop - low]
 
     @property
     def _reach(self) -> float:
@@ -180,6 +217,8 @@ class Requantized:
             assert self.encoding.block is not None
             grouped = values.reshape(values.shape[0], -1, self.encoding.block[0])
             scale = self._scale(np.abs(grouped).max(axis=2, initial=0), np.zeros(1, np.float32))
+        elif self._upright:
+            scale = self._standing(start, stop)
         else:
             scale = self._channels[start:stop]
         held = self._held(scale)

@@ -75,7 +75,7 @@ def split_blocks(encoding: Encoding, form: Form) -> Step | None:
         offset = parts.offset
         return replace(
             parts,
-            scale=Parts(codes=np.repeat(parts.scale.codes, times, axis=-1)),
+            scale=replace(parts.scale, codes=np.repeat(parts.scale.codes, times, axis=-1)),
             offset=None if offset is None else Parts(codes=np.repeat(offset.codes, times, axis=-1)),
         )
 

@@ -86,8 +86,7 @@ def powers_of_two(encoding: Encoding, form: Form) -> Step | None:
     if encoding.offset is not None or not (form.tables or scale.codes == E8M0):
         return None
     kind = numpy_type(PLAIN[str(want.codes)])
-    same = isinstance(scale.codes, Table) and _all_held(scale.codes.array(), kind)
-    power = 0 if same else POWER
+    power = max((POWER, 0), key=lambda p: _count_held(scale, np.float32(2.0**p), kind))
     factor = np.float32(2.0**power)
 
     def apply(parts: Parts) -> Parts:
@@ -104,4 +103,13 @@ def powers_of_two(encoding: Encoding, form: Form) -> Step | None:
 
     name = f"{scale} scales as {want.codes}" + (f" under a factor of 2^{power}" if power else "")
     after = replace(encoding, scale=want)
-    return Step(name=name, after=after, apply=apply, holds=None if same else holds)
+    return Step(name=name, after=after, apply=apply, holds=holds)
+
+
+def _count_held(scale: Encoding, factor: np.float32, kind: object) -> int:
+    """How many of the numbers that scales of a table can have are held under a factor."""
+    if not isinstance(scale.codes, Table):
+        return 0
+    values = scale.codes.array() / factor
+    narrow = values.astype(np.dtype(kind)).astype(np.float32)  # type: ignore[call-overload]
+    return int((narrow == values).sum())

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from w2e_bridge.ir.model import MetadataValue, Remark
 from w2e_tensorrt.hints import specs
+from w2e_tensorrt.hints.flags import TYPES as KINDS
 from w2e_tensorrt.hints.specs import SpecError
 from w2e_tensorrt.hints.text import Document, Said
 
@@ -33,7 +34,11 @@ BUILT = ("QuantizeLinear", "ForeignNode")
 """Parts of an engine's names that are no layers of a float network."""
 
 METADATA_ITEM = re.compile(r"\[ONNX Layer: ([^\]\x1e]+)\]")
-FUSED = re.compile(r"PWN\((.*)\)|(.*)")
+FUSED = "PWN("
+"""Begins the name of layers that became one loop over numbers; its parts stand between commas."""
+
+BETWEEN = re.compile(r" \+ |, |[()]")
+DEEPEST = 32
 NO_SCALES = Remark(
     name="scales", reason="an inspector prints none: only precisions of layers can be had from it"
 )
@@ -71,7 +76,7 @@ def read(document: Document) -> Said:
 def _precisions(layer: Document) -> Iterator[tuple[str, str]]:
     """The network's layers of which the engine made this one, and what it computes with."""
     kind = _computes_with(layer)
-    if kind is None or layer.text("LayerType", "") in IDLE:
+    if kind not in KINDS or layer.text("LayerType", "") in IDLE:
         return
     for name in _origins(layer):
         yield name, kind
@@ -108,11 +113,23 @@ def _origins(layer: Document) -> Iterator[str]:
     if known:
         yield from known
         return
-    for part in layer.text("Name").split(" + "):
-        found = FUSED.fullmatch(part.strip())
-        name = (found[1] or found[2] or "") if found else part
+    for name in _members(layer.text("Name")):
         if name and not name.endswith(WEIGHTS) and not any(word in name for word in BUILT):
             yield name
+
+
+def _members(name: str, depth: int = 0) -> Iterator[str]:
+    """The layers that a fused layer's name speaks of: "a + PWN(PWN(b), c)"."""
+    level, start = 0, 0
+    for mark in BETWEEN.finditer(f"{name}, "):
+        level += (mark[0] == "(") - (mark[0] == ")")
+        if level == 0 and mark[0] not in "()":
+            part = name[start : mark.start()].strip()
+            start = mark.end()
+            if part.startswith(FUSED) and part.endswith(")") and depth < DEEPEST:
+                yield from _members(part[len(FUSED) : -1], depth + 1)
+            elif part:
+                yield part
 
 
 def _profiles(document: Document) -> list[specs.Shapes]:

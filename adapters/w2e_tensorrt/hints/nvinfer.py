@@ -8,6 +8,7 @@ lists are split at ";", as GLib's key files have it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -25,6 +26,7 @@ MODES: Mapping[str, list[str]] = {"0": [], "1": ["int8"], "2": ["fp16"], "3": ["
 """`network-mode`: what the builder may compute with beside float32."""
 
 DEVICES = ("GPU", "DLA")
+_GROUP = re.compile(r"\[[A-Za-z][^][{}\":,]*\]")
 Entry = tuple[int, str]
 Hints = dict[str, object]
 
@@ -32,7 +34,7 @@ Hints = dict[str, object]
 def is_one(text: str) -> bool:
     """Whether a text is of this kind."""
     first = next((line for line in map(str.strip, text.splitlines()) if line[:1] not in "#;"), "")
-    return (first.startswith("[") and not first.endswith(("{", ":"))) or _yaml(text)
+    return bool(_GROUP.fullmatch(first)) or _yaml(text)
 
 
 def _yaml(text: str) -> bool:

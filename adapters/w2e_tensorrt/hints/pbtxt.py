@@ -17,8 +17,19 @@ from w2e_tensorrt.ranges import Line
 DEEPEST = 32
 MOST_TOKENS = 1 << 20
 
-Message = dict[str, list[object]]
-"""Field to all of its values, in order: text, a number, a word (`Word`) or a message."""
+
+class Message(dict[str, list[object]]):
+    """Field to all of its values, in order: text, a number, a word (`Word`) or a message.
+
+    Attributes:
+        lines: field to the line where it stands first.
+    """
+
+    __slots__ = ("lines",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: dict[str, int] = {}
 
 
 class Word(str):
@@ -114,7 +125,7 @@ class _Parser:
         """Fields up to a bracket, or to the end."""
         if depth > DEEPEST:
             raise self.error(f"no more than {DEEPEST} levels")
-        fields: Message = {}
+        fields = Message()
         while True:
             if closing and self.accepts(closing):
                 return fields
@@ -122,7 +133,8 @@ class _Parser:
                 return fields
             if self.next.kind != "name":
                 raise self.error("a field" + (f" or '{closing}'" if closing else ""))
-            name = self.take().text
+            name, line = self.next.text, self.take().line
+            fields.lines.setdefault(name, line)
             values = fields.setdefault(name, [])
             colon = self.accepts(":")
             values += self.values(colon=colon, depth=depth)

@@ -58,13 +58,13 @@ def said(path: Path) -> Said:
     text = text_of(path)
     if not text.strip():
         raise FormatError(Where(path=path), "the file is empty", "probably a cut download")
-    if text.lstrip().startswith("{"):
+    if nvinfer.is_one(text):
+        return nvinfer.read(path, text)
+    if text.lstrip().startswith(("{", "[")):
         return _document(path, text)
     if text.startswith("TRT-"):
         hint = "give it with --calibration-cache"
         raise FormatError(Where(path=path), "a calibration cache, which holds no hints", hint)
-    if nvinfer.is_one(text):
-        return nvinfer.read(path, text)
     if path.name.endswith(".pbtxt") or triton.is_one(text):
         return triton.read(path, text)
     return trtexec.read(path, text)

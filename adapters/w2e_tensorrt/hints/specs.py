@@ -18,7 +18,13 @@ LARGEST_EXTENT = (1 << 31) - 1
 
 
 class SpecError(ValueError):
-    """A value that is not of the grammar; whoever reads the file adds the place."""
+    """A value that is not of the grammar; whoever reads the file adds the place.
+
+    Attributes:
+        line: of the file, where it is known; else 0.
+    """
+
+    line = 0
 
 
 def items(text: str) -> list[str]:

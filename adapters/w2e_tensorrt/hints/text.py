@@ -13,8 +13,11 @@ from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.model import MetadataValue, Model, Origin, Remark
 from w2e_bridge.ir.records import Hints
 
-MOST_BYTES = 1 << 25
+MOST_BYTES = 1 << 24
 """No file of hints is larger; the inspector's listing of a large engine has a few MiB."""
+
+MOST_ROWS = 1 << 17
+"""Rows of a list in a document, layers of an engine among them."""
 
 DEEPEST = 32
 """Levels of a document."""
@@ -127,6 +130,8 @@ class Document:
             return []
         if not isinstance(value, list):
             raise self.error(key, f"expected a list, found {_kind(value)}")
+        if len(value) > MOST_ROWS:
+            raise self.error(key, f"{len(value)} rows are more than any engine has")
         return value
 
     def objects(self, key: str) -> list[Document]:

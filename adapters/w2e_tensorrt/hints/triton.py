@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from w2e_bridge.errors import FormatError, Where
 from w2e_bridge.ir.model import MetadataValue
 from w2e_tensorrt.hints import pbtxt, specs
 from w2e_tensorrt.hints.flags import PRECISIONS
 from w2e_tensorrt.hints.specs import SpecError
 from w2e_tensorrt.hints.text import Said
+from w2e_tensorrt.ranges import Line
 
 FORM = "triton"
 FREE = -1
@@ -25,6 +26,9 @@ PRECISION_MODES: Mapping[str, list[str]] = {"FP32": [], "FP16": ["fp16"], "INT8"
 PROFILE = "trt_profile_"
 FACTS = ("name", "platform", "backend", "default_model_filename")
 Hints = dict[str, object]
+Parameter = tuple[int, str]
+"""The line of a parameter, and its value."""
+
 _MARK = re.compile(
     r"^\s*(platform|backend|max_batch_size|instance_group|optimization)\s*[:{\[]", re.MULTILINE
 )
@@ -48,13 +52,23 @@ def read(path: Path, text: str) -> Said:
         for accelerator in _accelerators(message):
             _tensorrt(_parameters(accelerator), hints)
     except SpecError as error:
-        raise FormatError(Where(path=path), str(error)) from error
+        raise Line(path=path, number=error.line).error(str(error)) from error
     metadata: dict[str, MetadataValue] = {
         key: str(message[key][-1]) for key in FACTS if message.get(key)
     }
     used = {*FACTS, "max_batch_size", "input", "output", "optimization"}
     hints |= {f"triton.{key}": _plain(v) for key, v in message.items() if key not in used}
     return Said(form=FORM, hints=hints, metadata=metadata)
+
+
+@contextmanager
+def _at(line: int) -> Iterator[None]:
+    """Errors of values are of this line."""
+    try:
+        yield
+    except SpecError as error:
+        error.line = error.line or line
+        raise
 
 
 def _last(message: pbtxt.Message, key: str, default: object) -> object:
@@ -75,7 +89,7 @@ def _plain(values: list[object]) -> object:
 def _messages(message: pbtxt.Message, *path: str) -> Iterator[pbtxt.Message]:
     """The messages at a path of fields."""
     for value in message.get(path[0], []):
-        if isinstance(value, dict):
+        if isinstance(value, pbtxt.Message):
             if len(path) == 1:
                 yield value
             else:
@@ -86,16 +100,19 @@ def _shapes(message: pbtxt.Message, hints: Hints) -> None:
     """The largest batch, and shapes of inputs without it."""
     # DeepStream's nvinferserver has the same field one level below.
     places = [*_messages(message, "infer_config"), message]
-    batch = next((p["max_batch_size"][-1] for p in places if p.get("max_batch_size")), 0)
-    if not isinstance(batch, int) or not 0 <= batch <= specs.LARGEST_EXTENT:
-        raise SpecError(f"max_batch_size: expected a whole number, found {str(batch)[:40]!r}")
+    place = next((p for p in places if p.get("max_batch_size")), message)
+    batch = _last(place, "max_batch_size", 0)
+    with _at(place.lines.get("max_batch_size", 0)):
+        if not isinstance(batch, int) or not 0 <= batch <= specs.LARGEST_EXTENT:
+            raise SpecError(f"max_batch_size: expected a whole number, found {str(batch)[:40]!r}")
     if batch:
         hints["max_batch_size"] = batch
     shapes: dict[str, list[int]] = {}
     for value in _messages(message, "input"):
         name, extents = str(_last(value, "name", "")), value.get("dims", [])
-        if not all(isinstance(n, int) and FREE <= n <= specs.LARGEST_EXTENT for n in extents):
-            raise SpecError(f"input '{name[:60]}': dims are no extents")
+        with _at(value.lines.get("dims", 0)):
+            if not all(isinstance(n, int) and FREE <= n <= specs.LARGEST_EXTENT for n in extents):
+                raise SpecError(f"input '{name[:60]}': dims are no extents")
         if name and any(n != FREE for n in extents):
             # Without a largest batch the first extent is the model's own, and any batch.
             shapes[name] = [n for n in extents if isinstance(n, int)][0 if batch else 1 :]
@@ -111,31 +128,31 @@ def _accelerators(message: pbtxt.Message) -> Iterator[pbtxt.Message]:
             yield accelerator
 
 
-def _parameters(accelerator: pbtxt.Message) -> dict[str, str]:
+def _parameters(accelerator: pbtxt.Message) -> dict[str, Parameter]:
     """Parameters of an accelerator: entries of a map."""
-    found: dict[str, str] = {}
+    found: dict[str, Parameter] = {}
     for entry in _messages(accelerator, "parameters"):
         key, value = _last(entry, "key", ""), _last(entry, "value", "")
         if isinstance(key, str) and key:
-            found[key] = str(value)
+            found[key] = entry.lines.get("value", 0), str(value)
     return found
 
 
-def _tensorrt(parameters: Mapping[str, str], hints: Hints) -> None:
-    ends = {
-        end: parameters[f"{PROFILE}{end}_shapes"]
-        for end in specs.ENDS
-        if parameters.get(f"{PROFILE}{end}_shapes")
-    }
-    profiles = specs.checked(_profiles(ends))
+def _tensorrt(parameters: Mapping[str, Parameter], hints: Hints) -> None:
+    named = {end: f"{PROFILE}{end}_shapes" for end in specs.ENDS}
+    rows = {}
+    for end, key in named.items():
+        line, value = parameters.get(key, (0, ""))
+        with _at(line):
+            rows[end] = list(_turns(value))
+    with _at(max((parameters[key][0] for key in named.values() if key in parameters), default=0)):
+        profiles = specs.checked(_profiles({end: turns for end, turns in rows.items() if turns}))
     if profiles:
         hints["shape_profiles"] = profiles
-    for key, value in parameters.items():
+    for key, (line, value) in parameters.items():
         if key in _KEYS:
-            try:
+            with _at(line):
                 _KEYS[key](hints, value)
-            except SpecError as error:
-                raise SpecError(f"{key}: {error}") from error
         elif not key.startswith(PROFILE):
             hints[f"triton.{key}"] = value
     if hints.pop("dla", False):
@@ -144,9 +161,8 @@ def _tensorrt(parameters: Mapping[str, str], hints: Hints) -> None:
         hints.pop("dla_core", None)
 
 
-def _profiles(ends: Mapping[str, str]) -> Iterator[specs.Shapes]:
+def _profiles(rows: Mapping[str, list[dict[str, list[int]]]]) -> Iterator[specs.Shapes]:
     """Profiles: a name that comes again begins a further one."""
-    rows = {end: list(_turns(text)) for end, text in ends.items()}
     for number in range(max(map(len, rows.values()), default=0)):
         yield specs.profile({end: row[number] for end, row in rows.items() if number < len(row)})
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from w2e_bridge.errors import FormatError, Where
 from w2e_bridge.ir.model import Remark
 from w2e_tensorrt.hints import specs
 from w2e_tensorrt.hints.flags import BY_NAME, PRECISION_SWITCHES, PRECISIONS, Flag, Form
@@ -30,6 +31,9 @@ SEVERAL = re.compile(r"\s--[A-Za-z]")
 """Where a further option begins on a line."""
 
 SHAPES = {"--minShapes": "min", "--optShapes": "opt", "--maxShapes": "max"}
+LONGEST = 1 << 21
+"""Characters of a command: more than Linux hands to a program."""
+
 REMOTE = "--remoteAutoTuningConfig"
 TYPED = frozenset({"layer_precisions", "layer_output_types"})
 Token = tuple[int, str]
@@ -41,6 +45,8 @@ def read(path: Path, text: str) -> Said:
     Raises:
         FormatError: a line that trtexec would not take; says its number.
     """
+    if len(text) > LONGEST:
+        raise FormatError(Where(path=path), "longer than a command can be")
     words = [(n, w) for n, line in enumerate(text.splitlines(), 1) for w in _words(path, n, line)]
     if words and not any(w.startswith("-") or _program(w) for _, w in words):
         return _bare(path, text)
@@ -150,11 +156,13 @@ class _Arguments:
         self.hints[flag.key] = specs.typed(value) if typed else _FORMS[flag.form](value)
 
     def _other(self, name: str, value: object) -> None:
-        if name not in self.hints:
+        before = self.hints.get(name)
+        if before is None:
             self.hints[name] = value
-            return
-        before = self.hints[name]
-        self.hints[name] = [*(before if isinstance(before, list) else [before]), value]
+        elif isinstance(before, list):
+            before.append(value)
+        else:
+            self.hints[name] = [before, value]
 
     def precision(self, name: str, value: str) -> None:
         """A type that the builder may choose."""

@@ -86,28 +86,32 @@ class Bounds:
 
     def result(self, node: ir.Node) -> Interval | None:
         """Of what a node makes, before any rounding."""
-        op = node.op_type
         if node.domain not in STANDARD:
             return None
-        if op in FIXED:
-            return FIXED[op]
-        if op == "Clip":
-            return self._clip(node)
-        if op == "Concat":
-            return _hull([self.of(value) for value in node.inputs])
-        if op == "Pad" and attribute_of(node, "mode") in (None, "constant"):
-            filled = self.of(given(node, 2)) if given(node, 2) is not None else (0.0, 0.0)
-            return _hull([self.of(given(node, 0)), filled])
+        own = {"Clip": self._clip, "Concat": self._concat, "Pad": self._pad}.get(node.op_type)
+        if own is not None:
+            return own(node)
         first = self.of(given(node, 0))
-        if first is None:
-            return None
+        return FIXED.get(node.op_type) or (None if first is None else self._computed(node, first))
+
+    def _computed(self, node: ir.Node, first: Interval) -> Interval | None:
+        op = node.op_type
         if op in SINGLES:
             return SINGLES[op](first)
-        second = self.of(given(node, 1)) if op in PAIRS and len(node.inputs) == 2 else None
-        if second is not None:
-            return PAIRS[op](first, second)
-        linear = op == "Resize" and attribute_of(node, "mode") in (None, "nearest", "linear")
-        return first if op in KEEPING or linear else None
+        if op in PAIRS:
+            second = self.of(given(node, 1)) if len(node.inputs) == 2 else None
+            return None if second is None else PAIRS[op](first, second)
+        between = op == "Resize" and attribute_of(node, "mode") in (None, "nearest", "linear")
+        return first if op in KEEPING or between else None
+
+    def _concat(self, node: ir.Node) -> Interval | None:
+        return _hull([self.of(value) for value in node.inputs])
+
+    def _pad(self, node: ir.Node) -> Interval | None:
+        if attribute_of(node, "mode") not in (None, "constant"):
+            return self.of(given(node, 0))
+        filled = given(node, 2)
+        return _hull([self.of(given(node, 0)), (0.0, 0.0) if filled is None else self.of(filled)])
 
     def _clip(self, node: ir.Node) -> Interval | None:
         low, high = (self.of(given(node, slot)) for slot in (1, 2))

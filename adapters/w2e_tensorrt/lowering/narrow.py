@@ -7,7 +7,7 @@ NVIDIA/Model-Optimizer modelopt/torch/quantization/export_onnx.py, `export_fp4` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,11 +20,13 @@ from w2e_bridge.graph.qdq_values import values_of
 from w2e_bridge.graph.weights import DTYPES
 from w2e_bridge.ir.activation import ActivationMode, ActivationQuantization, Granularity
 from w2e_bridge.ir.parts import AnyArray
+from w2e_bridge.ir.tensor import Tensor
 from w2e_bridge.loss import Grade, TensorLoss
 from w2e_tensorrt.forms import FP4, FP8, MX_BLOCK, NV_BLOCK
 from w2e_tensorrt.lowering.placement import Placement
 
 DOMAIN = "trt"
+DEVICES = "float4 codes: an engine is built for compute capability 12 and newer only"
 Values = Mapping[str, ActivationQuantization]
 
 
@@ -73,6 +75,12 @@ class Narrow:
             own = self.others.get(name)
             if own is not None and own.scale is not None:
                 placement.kept[name] = _as_type(p, own.scale.dtype)
+
+    def conditions(self, tensors: Iterable[Tensor]) -> tuple[str, ...]:
+        """What engines of these constants and values depend on."""
+        narrow = any(tensor.dtype == str(FP4) for tensor in tensors)
+        dynamic = any(self.blocks[name].codes == FP4 for name in self.kept)
+        return (DEVICES,) if narrow or dynamic else ()
 
     def write(self, editor: Editor) -> None:
         """Write the nodes of the values whose scales are found at run time.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from w2e_bridge.graph.editing import Editor
@@ -17,7 +18,7 @@ from w2e_bridge.graph.inspecting import STANDARD, is_weight, name_of
 from w2e_bridge.ir.activation import ActivationMode, ActivationQuantization
 from w2e_bridge.loss import Grade, TensorLoss
 from w2e_tensorrt.lowering.shifting import Shift, move, reason, shifts_of
-from w2e_tensorrt.ranges import quantization, symmetric
+from w2e_tensorrt.ranges import INT8, error_of, quantization, symmetric
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 READERS = WEIGHTED | {
@@ -77,11 +78,28 @@ class Placement:
         if problem:
             self.losses.append(_dropped(name, said, problem))
             return
+        if np.size(found.scale) != 1:
+            self.decide_channels(name, found)
+            return
         scale, loss = symmetric(name, found)
         if not scale > 0 or scale == float("inf"):
             self.losses.append(_dropped(name, said, f"a scale of {scale}"))
             return
         self.kept[name] = quantization(scale)
+        self.losses.append(loss)
+
+    def decide_channels(self, name: str, found: ActivationQuantization) -> None:
+        """Keep one of a scale for each channel where the codes are symmetric already."""
+        said, scale = f"{found.codes}", np.asarray(found.scale)
+        positive = bool(((scale > 0) & np.isfinite(scale)).all())
+        around = found.zero_point is None or not np.any(found.zero_point)
+        if found.codes == INT8 and positive and around:
+            row = TensorLoss(name=name, source_encoding=said, encoding=said, grade=Grade.EXACT)
+            self.kept[name], loss = found, row
+        else:
+            loss = _dropped(
+                name, said, "channels whose zero points or scales TensorRT does not have"
+            )
         self.losses.append(loss)
 
     def shift(self, model: ir.Model) -> None:
@@ -141,7 +159,9 @@ class Placement:
         """Give what only a Concat reads the scale of what the Concat makes."""
         output = self.kept.get(name_of(node.outputs[0]))
         operands = [value for value in node.inputs if value is not None]
-        inputs = [value for value in operands if name_of(value) in self.kept]
+        inputs = [value for value in operands if _single(self.kept.get(name_of(value)))]
+        if output is not None and not _single(output):
+            return
         for value in inputs:
             if any(user is not node for user, _ in value.uses()):
                 continue
@@ -149,15 +169,32 @@ class Placement:
             if output is None:
                 del self.kept[name]
                 self._told(name, Grade.FLOAT, "what the Concat makes is not quantized")
-            elif output.scale != self.kept[name].scale:
+            elif not _same_scale(output, self.kept[name]):
                 self.kept[name] = output
                 self._told(name, Grade.REQUANTIZED, "one scale for all inputs of the Concat")
 
     def _told(self, name: str, grade: Grade, reason: str) -> None:
-        self.losses = [
-            replace(row, grade=grade, reason=reason) if row.name == name else row
-            for row in self.losses
-        ]
+        """Say something else of a value, with the error that it has now."""
+        held, own = self.kept.get(name), self.values.get(name)
+        error = step = 0.0
+        if grade is Grade.REQUANTIZED and held is not None and own is not None:
+            error = error_of(own, _scale(held))
+            step = float(_scale(own))
+        new = {"grade": grade, "reason": reason, "max_abs_error": error}
+        new["max_error_steps"] = error / step if step > 0 else 0.0
+        self.losses = [replace(row, **new) if row.name == name else row for row in self.losses]  # type: ignore[arg-type]
+
+
+def _scale(found: ActivationQuantization) -> np.float32:
+    return np.float32(np.reshape(np.asarray(found.scale), ()))
+
+
+def _single(found: ActivationQuantization | None) -> bool:
+    return found is not None and np.size(np.asarray(found.scale)) == 1
+
+
+def _same_scale(a: ActivationQuantization, b: ActivationQuantization) -> bool:
+    return np.array_equal(np.asarray(a.scale), np.asarray(b.scale))
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:

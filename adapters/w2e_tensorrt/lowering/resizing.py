@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import onnx_ir as ir
 
 from w2e_bridge.graph.inspecting import is_op, name_of, needed
@@ -48,7 +47,8 @@ def _numbers(
     real, quantization = needed(rounding, 0), found.get(name_of(needed(rounding, 0)))
     if quantization is None or not readers or not same or codes.is_graph_output():
         return
-    if not isinstance(quantization.codes, Integer) or np.size(quantization.scale) != 1:
+    scale = quantization.scale
+    if not isinstance(quantization.codes, Integer) or scale is None or scale.size != 1:
         return
     node.replace_input_with(0, real)
     first, name = readers[0].outputs[0], name_of(readers[0].outputs[0])

@@ -49,6 +49,7 @@ TRANSPOSED = {
     "bias without a scale": Transposed(bias=""),
     "uint8": Transposed(type="uint8"),
     "uint8 outside of XNNPACK": Transposed(type="uint8", bias="", target=(8, 10, 8)),
+    "uint8, not in sixteens": Transposed(type="uint8", bias="", target=(7, 9, 5)),
     "int16": Transposed(type="int16", bias="int64"),
     "int16, narrow bias": Transposed(type="int16"),
 }

@@ -79,6 +79,11 @@ WINDOWS = {
     "zeros": Hybrid(case=Convolution(), x=np.zeros((1, 7, 6, 8))),
     "depthwise": Hybrid(case=Convolution(depthwise=True, outputs=1)),
     "depthwise, several": Hybrid(case=Convolution(depthwise=True, outputs=2, batch=2)),
+    "points": Hybrid(case=Convolution(kernel=1, batch=2)),
+    "points, one scale": Hybrid(case=Convolution(kernel=1, channels=False, dilation=2)),
+    "points in steps": Hybrid(case=Convolution(kernel=1, stride=2)),
+    "points in groups": Hybrid(case=Convolution(kernel=1, groups=2)),
+    "a point": Hybrid(case=Convolution(kernel=1, image=(1, 1, 8))),
     "transposed": Hybrid(case=Transposed()),
     "transposed, one scale": Hybrid(case=Transposed(channels=False, padding="VALID", bias=None)),
 }

@@ -86,6 +86,28 @@ def test_precisions_of_an_engine_up_to_release_10(tmp_path: Path) -> None:
     assert model.metadata["tensorrt"] == "10 or older"
 
 
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("Conv_1 + PWN(PWN(Sigmoid_2), Mul_3)", ["Conv_1", "Sigmoid_2", "Mul_3"]),
+        ("PWN(a + b) + (Unnamed Layer* 4) [Shuffle]", ["a", "b", "(Unnamed Layer* 4) [Shuffle]"]),
+        ("a+b", ["a+b"]),
+        ("{ForeignNode[a...b]}", []),
+        ("PWN(" * 5000 + "a" + ")" * 5000, None),
+    ],
+)
+def test_a_fused_layer_is_its_members(name: str, layers: list[str] | None, tmp_path: Path) -> None:
+    layer = {"Name": name, "LayerType": "x", "Inputs": [{"Datatype": "FP16"}]}
+    found = opened(tmp_path, "e.json", {"Layers": [layer]}).hints.values
+    expected = {"layer_precisions": dict.fromkeys(layers or [], "fp16")} if layers else {}
+    assert found == expected or layers is None
+
+
+def test_a_precision_that_no_option_can_say_is_left_out(tmp_path: Path) -> None:
+    layer = {"Name": "a", "LayerType": "x", "Inputs": [{"Datatype": "FP4"}]}
+    assert opened(tmp_path, "e.json", {"Layers": [layer]}).hints.values == {}
+
+
 def test_precisions_and_profiles_of_an_engine_of_release_11(tmp_path: Path) -> None:
     model = opened(tmp_path, "e.json", NEW)
     assert model.hints.values == {
@@ -157,12 +179,25 @@ def test_every_algorithm_has_a_weight_and_a_scale() -> None:
         assert (row.group > 0) == any("G" in part.shape for part in row.parts[:2]), name
 
 
+def test_layer_precisions_lie_beside_the_build_settings(tmp_path: Path) -> None:
+    document = {"schema": 1, "tensorrt": ">=10,<11", "layer_precisions": "layers.txt"}
+    lost = opened(tmp_path, "build.json", document)
+    assert not lost.hints.values
+    assert "not to be had" in lost.remarks[0].reason
+    (tmp_path / "layers.txt").write_text("a:int8,b:fp32\n")
+    found = opened(tmp_path, "build.json", document)
+    assert found.hints.values == {"layer_precisions": {"a": "int8", "b": "fp32"}}
+    with pytest.raises(FormatError, match="no name of a file beside"):
+        opened(tmp_path, "build.json", {**document, "layer_precisions": "../layers.txt"})
+
+
 @pytest.mark.parametrize(
     ("name", "document", "problem"),
     [
         ("a.json", '{"Layers": [', "line 1: no JSON"),
         ("a.json", '\n\n{"a": 1,}', "line 3: no JSON"),
         ("a.json", "{}", "expected build.json"),
+        ("a.json", '[{"count": 1}]', "expected a JSON object"),
         ("a.json", '{"a": NaN}', "no number"),
         ("a.json", '{"a": ' + "9" * 5000 + "}", "no JSON"),
         ("a.json", '{"a":' * 40 + "1" + "}" * 40, "more than 32 levels"),

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import w2e_bridge
 from w2e_bridge.errors import FormatError
+from w2e_bridge.formats.registry import sniff
 from w2e_tensorrt.hints import nvinfer, pbtxt, triton
 from w2e_tensorrt.hints.recognise import said
 from w2e_tensorrt.hints.text import Said
@@ -76,6 +78,13 @@ def read_nvinfer(text: str) -> Said:
 
 def read_triton(text: str) -> Said:
     return triton.read(Path("config.pbtxt"), text)
+
+
+def accelerated(key: str, value: str) -> str:
+    """A configuration with one parameter, on line 3."""
+    parameter = f'parameters {{ key: "{key}" value: "{value}" }}'
+    accelerator = f'gpu_execution_accelerator {{\nname: "tensorrt"\n{parameter} }}'
+    return f"optimization {{ execution_accelerators {{ {accelerator} }} }}"
 
 
 def test_nvinfer() -> None:
@@ -176,8 +185,11 @@ def test_an_empty_list_says_nothing() -> None:
         ('a: "x', "line 1: no text of a message"),
         ("a {" * 40, "no more than 32 levels"),
         ("a: [" * 40, "expected"),
-        ("max_batch_size: -1", "max_batch_size: expected a whole number"),
-        ('input { name: "x" dims: ["a"] }', "dims are no extents"),
+        ("\nmax_batch_size: -1", "line 2: max_batch_size: expected a whole number"),
+        ('input {\n name: "x"\n dims: ["a"] }', "line 3: input 'x': dims are no extents"),
+        (accelerated("precision_mode", "FP9"), "line 3: expected one of FP32, FP16, INT8"),
+        (accelerated("trt_profile_min_shapes", "x:1xa"), "line 3: expected a whole number"),
+        (accelerated("trt_dla_core", "x"), "line 3: expected a whole number, found 'x'"),
     ],
 )
 def test_a_broken_message(text: str, problem: str) -> None:
@@ -204,6 +216,31 @@ def test_a_broken_message(text: str, problem: str) -> None:
 def test_a_file_is_known_by_what_it_holds(text: str, form: str, tmp_path: Path) -> None:
     (tmp_path / "anything").write_text(text, encoding="utf-8")
     assert said(tmp_path / "anything").form == form
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "form"),
+    [
+        ("build.json", '{"schema": 1, "tensorrt": ">=11"}', "build_settings"),
+        ("net.build.json", '{"schema": 1, "tensorrt": ">=11"}', "build_settings"),
+        ("net_precision_config.json", '{"int8_tensor_scales": {}}', "precision_config"),
+        ("layers.json", '{"Layers": []}', "engine_inspector"),
+        ("hf_quant_config.json", '{"quantization": {"quant_algo": "FP8"}}', "hf_quant_config"),
+        ("pgie.txt", NVINFER, "nvinfer"),
+        ("pgie.yml", YAML, "nvinfer"),
+        ("config.pbtxt", TRITON, "triton"),
+        ("trtexec.args", "--fp16", "trtexec"),
+        ("layer_precisions.txt", "a:int8", "trtexec"),
+        ("no_suffix_at_all", "--fp16", "trtexec"),
+        ("dynamic_ranges.txt", "a: 1.5", "dynamic_ranges"),
+    ],
+)
+def test_the_longest_suffix_decides(name: str, text: str, form: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    assert sniff(tmp_path / name).name == form
+    origin = w2e_bridge.open(tmp_path / name).origin
+    assert origin is not None
+    assert origin.format == form
 
 
 def test_a_cache_is_no_file_of_hints(tmp_path: Path) -> None:

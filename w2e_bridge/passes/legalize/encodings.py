@@ -178,6 +178,22 @@ def centred(tensor: Tensor) -> Tensor | None:
     return replace(tensor, encoding=after, storage=storage)
 
 
+def along_last(tensor: Tensor) -> Tensor:
+    """One scale of signed codes repeated for each slice of the last axis."""
+    encoding = tensor.encoding
+    assert encoding.offset is None
+
+    def compute(start: int, stop: int) -> Parts:
+        parts = tensor.storage.parts(start, stop)
+        assert parts.scale is not None
+        repeated = np.repeat(parts.scale.codes, tensor.columns, axis=-1)
+        return replace(parts, scale=replace(parts.scale, codes=repeated))
+
+    rank = len(tensor.shape)
+    after = replace(encoding, block=axis_block(rank - 1, rank))
+    return replace(tensor, encoding=after, storage=ComputedStorage(compute=compute))
+
+
 def axis_block(axis: int | None, rank: int) -> tuple[int, ...]:
     """The block of an encoding with a scale for each slice of an axis, or one for all."""
     extents = tuple(1 if a == axis else WHOLE for a in range(rank)) or (WHOLE,)

@@ -32,6 +32,7 @@ from w2e_bridge.passes.legalize.constraints import (
 )
 from w2e_bridge.passes.legalize.encodings import (
     Scales,
+    along_last,
     as_value,
     centred,
     is_byte,
@@ -121,7 +122,8 @@ class _Satisfier:
         made = [value for value in operation.outputs if self._real(value)]
         known = [self.wiring.quantization(value) for value in (*read, *made)]
         if any(q is not None and q.mode is not ActivationMode.STATIC for q in known):
-            return  # its kernel rounds by itself
+            self._rounds_by_itself(operation)
+            return
         if not any(known):
             return
         if row is not None:
@@ -135,6 +137,21 @@ class _Satisfier:
             self._floats(operation, read, made)
         else:
             self._obey(operation, row, made)
+
+    def _rounds_by_itself(self, operation: Operation) -> None:
+        """DEPTHWISE_CONV_2D of floats reads a scale for each channel, even where there is one.
+
+        (tensorflow/lite/kernels/depthwise_conv.cc, EvalHybridPerChannel: what lies behind the one is read.)
+        """
+        weights, held = operation.input(1), self._tensor(operation, 1)
+        if operation.kind != "depthwise_conv_2d" or held is None:
+            return
+        found = _weights(held, CONSTRAINTS[operation.kind], signed=True)
+        scales = None if found is None else scales_of(found)
+        if found is None or scales is None or scales.axis is not None:
+            return
+        if isinstance(weights, ir.Value):
+            put(operation, weights, along_last(found), self.wiring.editor)
 
     def _real(self, value: ir.Value) -> bool:
         known = self.wiring.quantization(value) is not None

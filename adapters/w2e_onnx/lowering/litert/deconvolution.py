@@ -87,7 +87,7 @@ def transpose_conv(call: Call) -> Sequence[ir.Value]:
     if not call.reference and delegated(call, (image, weights, bias), phases):
         return [_interleaved(call, fused(call, s), phases)]
     if not call.reference and image.type == "uint8":
-        up = _whole_blocks(call.outputs[0])
+        up = _in_blocks(call.outputs[0], phases)
     return [_interleaved(call, fixed(call, s, up=up), phases)]
 
 
@@ -104,19 +104,35 @@ def delegated(call: Call, operands: tuple[Slot, Slot, Slot | None], phases: Phas
     return all(k >= stride for k, stride in zip(kernel, phases.strides, strict=True))
 
 
-def _whole_blocks(output: Slot) -> bool:
-    """That the default uint8 kernel rounds everything up: sixteen numbers at once.
+BLOCK = 16
+"""So many numbers the default uint8 kernel rounds at once."""
+
+
+def _in_blocks(output: Slot, phases: Phases) -> bool | NDArray[np.bool_]:
+    """Which numbers that kernel rounds up: those of whole blocks; the last ones are rounded away from zero.
+
+    (`Quantize` in tensorflow/lite/kernels/internal/optimized/optimized_ops.h.)
+
+    Returns:
+        Truth for all, or for each output of the convolution over phases: (images, channels, places, places).
 
     Raises:
-        NotHere: the last ones are rounded one by one, away from zero (Quantize in optimized_ops.h).
+        NotHere: how many there are is known at run time only.
     """
-    shape = output.shape or (None,)
-    if (
-        any(not isinstance(d, int) for d in shape)
-        or np.prod([d for d in shape if isinstance(d, int)]) % 16
-    ):
-        raise NotHere("uint8 outside of XNNPACK, not in blocks of sixteen")
-    return True
+    shape = output.shape
+    if shape is None or not all(isinstance(d, int) for d in shape):
+        raise NotHere("uint8 outside of XNNPACK, of an extent known at run time only")
+    images, height, width, outputs = (int(d or 0) for d in shape)
+    count = images * height * width * outputs
+    if count % BLOCK == 0:
+        return True
+    (sh, sw), (ph, pw) = phases.strides, phases.places
+    whole = np.ones((images, ph * sh, pw * sw, outputs), np.bool_)
+    rows, columns = (slice(b, b + t) for b, t in zip(phases.before, phases.target, strict=True))
+    place = np.arange(count).reshape(images, height, width, outputs)
+    whole[:, rows, columns] = place < count - count % BLOCK
+    split = whole.reshape(images, ph, sh, pw, sw, outputs).transpose(0, 2, 4, 5, 1, 3)
+    return split.reshape(images, sh * sw * outputs, ph, pw)
 
 
 def _phases(call: Call, image: Slot, weights: Slot) -> Phases:

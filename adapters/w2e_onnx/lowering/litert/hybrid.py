@@ -236,7 +236,8 @@ def is_single(call: Call, x: Slot, weights: Slot) -> bool:
         return False
     if call.operation.kind == "batch_matmul" or x.shape is None:
         return False
-    shared = (1, 2, 3) if call.operation.kind != "fully_connected" else (-1,)
+    rows = call.operation.kind == "fully_connected" or _pointwise(call, weights)
+    shared = (-1,) if rows else (1, 2, 3)
     extents = [
         d for a, d in enumerate(x.shape) if a not in shared and a - len(x.shape) not in shared
     ]
@@ -265,7 +266,7 @@ def _shared(call: Call, x: Slot, weights: Slot) -> tuple[ir.Value, tuple[int, ..
     if call.operation.kind == "batch_matmul":
         return x.value, (-2,) if call.operation.integer("adj_x") else (-1,)
     if call.operation.kind != "fully_connected":
-        return x.value, (1, 2, 3)
+        return x.value, (-1,) if _pointwise(call, weights) else (1, 2, 3)
     depth = sums.extent(weights, 1)
     if sums.extent(x, -1) == depth:
         return x.value, (-1,)
@@ -297,6 +298,19 @@ def _delegated(call: Call, weights: Slot) -> bool:
             return False
         return depth % NARROW_WEIGHTS.get(weights.type, 1) == 0
     return weights.type == "int8"
+
+
+def _pointwise(call: Call, weights: Slot) -> bool:
+    """Whether XNNPACK makes a product of rows of a convolution, so that each pixel has a scale of its own.
+
+    Measured against ai-edge-litert 2.3.0: it does so of windows of 1×1 in steps of 1, without groups.
+    """
+    operation, shape = call.operation, weights.shape
+    if call.reference or operation.kind != "conv_2d" or not _delegated(call, weights):
+        return False
+    steps = (operation.integer("stride_h", 1), operation.integer("stride_w", 1))
+    small = shape is not None and tuple(shape[1:3]) == (1, 1)
+    return small and steps == (1, 1) and _groups(call, weights) == 1
 
 
 def of_channels(weights: Slot) -> bool:

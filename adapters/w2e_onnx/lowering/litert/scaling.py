@@ -172,15 +172,20 @@ def _biased(call: Call, s: Sum, sum_: ir.Value, dtype: str) -> ir.Value:
     return call.add("Add", [sum_, shaped if s.bias.type == dtype else call.cast(shaped, dtype)])
 
 
+def _mask(s: Sum, up: bool | NDArray[np.bool_]) -> bool | NDArray[np.bool_]:
+    if not isinstance(up, np.ndarray) or up.ndim > 1:
+        return up
+    return np.tile(up, s.copies).reshape(-1, 1, 1)
+
+
 def fixed(call: Call, s: Sum, *, up: bool | NDArray[np.bool_]) -> ir.Value:
-    """Fixed point in 32 bits; `up` as in `fixed_point.multiply`, of each output where it is an array."""
+    """Fixed point in 32 bits; `up` as in `fixed_point.multiply`, of each output channel where it is a row."""
     assert s.image.zero_point is not None
     sum_ = sums.integer_convolution(call, s.input, s.image.zero_point, (s.codes, s.zero), s.said)
     real = call.cast(_biased(call, s, sum_, "int32"), "float64")
     number, shift = quantize_multiplier(s.multipliers(call, exact=s.image.type == "int8"))
     most = sums.bound(s.image, s.weights, s.bias, s.axis)
-    mask = np.tile(up, s.copies).reshape(-1, 1, 1) if isinstance(up, np.ndarray) else up
-    scaled = fixed_point.multiply(call, real, number, shift, bound=most, up=mask)
+    scaled = fixed_point.multiply(call, real, number, shift, bound=most, up=_mask(s, up))
     return sums.channels_last(call, finished(call, scaled))
 
 
@@ -193,8 +198,7 @@ def wide(call: Call, s: Sum, *, up: bool | NDArray[np.bool_]) -> ir.Value:
     sum_ = _biased(call, s, sums.joined(call, upper, lower), "float64")
     number, shift = quantize_multiplier(s.multipliers(call, exact=True))
     if narrow_bias(call, s.bias):
-        mask = np.tile(up, s.copies).reshape(-1, 1, 1) if isinstance(up, np.ndarray) else up
-        scaled = fixed_point.multiply(call, sum_, number, shift, up=mask)
+        scaled = fixed_point.multiply(call, sum_, number, shift, up=_mask(s, up))
     else:
         scaled = fixed_point.multiply_wide(call, sum_, number, shift)
     return sums.channels_last(call, finished(call, scaled))
