@@ -169,6 +169,12 @@ def _blocks(node: ir.Node, model: Model) -> Found:
         yield rules.BLOCKS, f"{scales[at]} blocks of {block} for {codes[at]}"
 
 
+def _scalar(node: ir.Node, model: Model) -> Found:
+    codes = model.constant(given(node, 0)) if is_op(node, DEQUANTIZE) else None
+    if codes is not None and not codes.shape:
+        yield rules.SCALAR, "codes without an axis"
+
+
 def _shape(value: ir.Value | None, model: Model) -> tuple[int, ...] | None:
     """The extents of a value, None where they are not known."""
     tensor = model.constant(value)
@@ -263,5 +269,5 @@ def _fed_by_codes(node: ir.Node) -> bool:
 
 Check = Callable[[ir.Node, Model], Found]
 CHECKS: tuple[Check, ...] = (
-    _operator, _zero_point, _codes, _scales, _blocks, _types, _attention, _output, _concat, _residual,
+    _operator, _zero_point, _codes, _scalar, _scales, _blocks, _types, _attention, _output, _concat, _residual,
 )  # fmt: skip

@@ -36,6 +36,12 @@ BLOCKS = Rule(
     "Where the last block is short it refuses the model, or takes other blocks than were meant without a word.",
     mend="Choose blocks that fill the axis, or pad the weights.",
 )
+SCALAR = Rule(
+    name="scalar-codes",
+    severity=ERROR,
+    reason="A constant of rank 0 that is dequantized is parsed, but no engine is built of it.",
+    mend="Give the codes an axis of extent 1; --to tensorrt does.",
+)
 SCALE = Rule(
     name="scale-sign",
     severity=ERROR,

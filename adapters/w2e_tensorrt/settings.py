@@ -16,6 +16,7 @@ from w2e_tensorrt.hints.flags import BY_KEY, PRECISIONS
 from w2e_tensorrt.hints.options import Choice, chosen
 from w2e_tensorrt.hints.specs import ENDS, Shapes
 from w2e_tensorrt.interface_formats import formats
+from w2e_tensorrt.lowering.finishing import FOLDER
 from w2e_tensorrt.shape_profiles import BATCH, INPUTS, PROFILES, Profiles, profiles_of
 
 SCHEMA = 1
@@ -47,7 +48,12 @@ class Settings:
 
 
 def settings(
-    model: Model, graph: ir.Graph, io: Mapping[str, Mapping[str, object]], version: str
+    model: Model,
+    graph: ir.Graph,
+    io: Mapping[str, Mapping[str, object]],
+    version: str,
+    *,
+    stem: str = FOLDER,
 ) -> Settings:
     """Build settings of a model.
 
@@ -56,6 +62,7 @@ def settings(
         graph: as it is written.
         io: quantization of public values in the source.
         version: of TensorRT, as a requirement: ">=11", ">=10,<11".
+        stem: of the model's file.
     """
     hints, release = model.hints.values, release_of(version)
     shapes = profiles_of(hints, graph)
@@ -65,12 +72,12 @@ def settings(
     document: dict[str, object] = {
         "schema": SCHEMA,
         "tensorrt": version,
-        "model": "model.onnx",
+        "model": f"{stem}.onnx",
         "profiles": shapes.profiles,
         "io": {name: dict(found) for name, found in sorted(io.items())},
         **said.document,
     }
-    arguments = ["--onnx=model.onnx", *_shape_arguments(shapes.profiles), *said.arguments]
+    arguments = [f"--onnx={stem}.onnx", *_shape_arguments(shapes.profiles), *said.arguments]
     return Settings(document=document, arguments=tuple(arguments), effects=tuple(said.effects))
 
 

@@ -26,12 +26,13 @@ from w2e_bridge.loss import Ignored
 from w2e_bridge.negotiation.decision import Decisions
 from w2e_tensorrt import calibration_cache, dynamic_ranges
 from w2e_tensorrt.lowering.covering import Covering
+from w2e_tensorrt.lowering.finishing import companion, describe, finish, inline, opset_for
 from w2e_tensorrt.lowering.interface import described
-from w2e_tensorrt.lowering.precisions import RESERVED, precisions, spec
+from w2e_tensorrt.lowering.precisions import RESERVED, SEPARATORS, precisions, spec
 from w2e_tensorrt.lowering.ranges import rectify
 from w2e_tensorrt.lowering.single import narrow, single
+from w2e_tensorrt.lowering.states import ANEW, OPTION, settle
 from w2e_tensorrt.settings import Settings, settings
-from w2e_tensorrt.write import describe, finish, inline, opset_for
 
 HEADER = "TRT-100300-EntropyCalibration2"
 """The cache's first line: 10.3.0 is the release of JetPack 6.1 and 6.2, and trtexec reads caches as those of the
@@ -40,9 +41,6 @@ of another algorithm."""
 
 CACHE, RANGES, LAYERS = "calib.cache", "dynamic_ranges.txt", "layer_precisions.txt"
 VERSION = ">=10,<11"
-
-FOLDER = "model"
-"""Stem of the model in a folder of its own."""
 
 SIX = 6.0
 """Where Relu6 ends. ONNX Runtime's quantize_static leaves such a Clip out too; floats know no end of a range."""
@@ -55,6 +53,7 @@ CONSTRAINTS, PRECISIONS, OUTPUTS = "precision_constraints", "layer_precisions", 
 """Hints that only this release has an ear for."""
 
 TYPES, FEWER = "precisions", frozenset({"fp16", "bf16", "best"})
+KNOWN = frozenset({"fp32", "int8"})
 """A hint of what may be computed with beside float32, and which of it is taken as said: int8 depends on the ranges."""
 
 
@@ -71,6 +70,7 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     inline(work)
     drop_unused(work.graph)
     _refuse_codes(work)
+    states = settle(work, model, str(request.options.get(OPTION) or ANEW))
     codes = any(decision.source.quantized for decision in decisions.values())
     rectify(work, model.activations, ceiling=SIX if codes else math.inf)
     used = {name for graph in work.graphs() for name, _ in weights_of(graph)}
@@ -82,17 +82,18 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     for node in (node for graph in work.graphs() for node in graph):
         node.name = (node.name or "").translate(RESERVED)
     finish(work, opset_for(work, tensors))
-    describe(work, model)
+    describe(work, replace(model, metadata=states.metadata))
     told = Quantizing(
         stem=request.stem,
         covering=covering,
         layers=_spec(_layers(work, covering, decisions, kinds), model.hints.values.get(PRECISIONS)),
-        narrow=kinds | _fewer(model.hints.values.get(TYPES)),
+        narrow=kinds | (FEWER & _named(model.hints.values.get(TYPES))),
         constraints=str(model.hints.values.get(CONSTRAINTS) or ""),
         outputs=_spec({}, model.hints.values.get(OUTPUTS)),
+        unheard=tuple(sorted(_named(model.hints.values.get(TYPES)) - FEWER - KNOWN)),
     )
-    io = _interface(work.graph, model)
-    build = told.added(settings(model, work.graph, io, VERSION))
+    io = states.described(_interface(work.graph, model))
+    build = told.added(settings(model, work.graph, io, VERSION, stem=request.stem))
     content = ir.serde.serialize_model(work).SerializeToString(deterministic=True)
     external = OutputFile(
         name="{stem}.onnx.data", nbytes=data.size, head=tuple(data.head), jobs=tuple(data.jobs)
@@ -105,8 +106,8 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
             *(small_file(told.place(name), text) for name, text in build.files()),
         ),
         values=tuple(covering.losses),
-        ignored=(*covering.ignored, *told.ignored()),
-        conditions=told.conditions(),
+        ignored=(*covering.ignored, *told.ignored(), *states.ignored),
+        conditions=(*states.conditions, *told.conditions()),
         hints=build.effects,
         summary=told.summary,
     )
@@ -123,6 +124,7 @@ class Quantizing:
         narrow: types of fewer bits that the source's graph computes with, or that are asked for.
         constraints: value of `--precisionConstraints`, where a hint says it.
         outputs: value of `--layerOutputTypes`, or nothing.
+        unheard: types of fewer bits that are asked for and that this release takes otherwise, or not at all.
     """
 
     stem: str
@@ -131,6 +133,7 @@ class Quantizing:
     narrow: frozenset[str]
     constraints: str
     outputs: str
+    unheard: tuple[str, ...]
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -148,7 +151,7 @@ class Quantizing:
 
     def place(self, name: str) -> str:
         """What a file is called: beside a model of another name than a folder's, under its stem."""
-        return name if self.stem == FOLDER else f"{self.stem}.{name}"
+        return companion(self.stem, name)
 
     def files(self) -> Iterator[OutputFile]:
         """The files of which there is something to say."""
@@ -180,10 +183,7 @@ class Quantizing:
 
     def added(self, build: Settings) -> Settings:
         """Build settings with what this release wants besides."""
-        network = f"{self.stem}.onnx"
-        document: dict[str, object] = {
-            "model": network, "quantization": "implicit", TYPES: list(self.types),
-        }  # fmt: skip
+        document: dict[str, object] = {"quantization": "implicit", TYPES: list(self.types)}
         said = dict.fromkeys((f"--{kind}" for kind in self.types), "")
         if self.covering.scales:
             cache = self.place(CACHE)
@@ -198,13 +198,16 @@ class Quantizing:
             if value:
                 document[key] = self.place(LAYERS) if key == PRECISIONS else value
                 said[flag] = value
-        others = [line for line in build.arguments[1:] if line.partition("=")[0] not in said]
+        others = [line for line in build.arguments if line.partition("=")[0] not in said]
         mine = [f"{flag}={value}" if value else flag for flag, value in said.items()]
         return replace(
             build,
             document={**build.document, **document},
-            arguments=(f"--onnx={network}", *others, *mine),
-            effects=tuple((k, "applied" if k in document else e) for k, e in build.effects),
+            arguments=(*others, *mine),
+            effects=(
+                *((k, "applied" if k in document else e) for k, e in build.effects),
+                *((f"{TYPES}[{kind}]", "unsupported") for kind in self.unheard),
+            ),
         )
 
 
@@ -239,15 +242,19 @@ def _layers(
     return precisions(work, covering.scales, quantized, plain) if quantized else {}
 
 
-def _fewer(hint: object) -> frozenset[str]:
-    """The types of fewer bits that a hint names."""
+def _named(hint: object) -> frozenset[str]:
+    """The types that a hint names."""
     named = hint if isinstance(hint, list | tuple) else str(hint or "").split(",")
-    return FEWER.intersection(map(str, named))
+    return frozenset(map(str, named)) - {""}
 
 
 def _spec(found: Mapping[str, str], hint: object) -> str:
     """The value of a flag: what is found, then a hint, which wins; it is such a value, or names layers and types."""
-    asked = spec(hint) if isinstance(hint, Mapping) else str(hint or "")
+    if isinstance(
+        hint, Mapping
+    ):  # layers are called as nodes are in the file; a star stands for more
+        hint = spec({str(name).translate(SEPARATORS): kind for name, kind in hint.items()})
+    asked = str(hint or "")
     return ",".join(text for text in (spec(found), asked) if text)
 
 

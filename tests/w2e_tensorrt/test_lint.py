@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from onnx import helper
 
 from tests.w2e_tensorrt.runtime import Parsed, library
-from tests.w2e_tensorrt.samples import SAMPLES
+from tests.w2e_tensorrt.samples import F32, INT8, SAMPLES, array, made
 from w2e_bridge.formats.lint import Severity
 from w2e_tensorrt.lint import lint
 from w2e_tensorrt.lint_rules import MISSING, RULES
@@ -39,6 +40,19 @@ def test_the_parser_agrees(name: str, tmp_path: Path) -> None:
     if not parsed.ok:
         assert errors, "passed what the parser refuses"
     assert not errors or not parsed.ok or sample.why
+
+
+def test_scalar_codes_are_parsed_but_not_built(tmp_path: Path) -> None:
+    constants = [array("c", 3, INT8), array("cs", 0.5, F32)]
+    nodes = [
+        helper.make_node("DequantizeLinear", ["c", "cs"], ["cd"], name="scalar"),
+        helper.make_node("Add", ["x", "cd"], ["y"], name="sum"),
+    ]
+    data = made(nodes, constants, (2, 3), (2, 3))
+    assert ("scalar-codes", Severity.ERROR) in found(data, tmp_path)
+    parsed = Parsed(data)
+    assert parsed.ok
+    assert not parsed.builds()
 
 
 def test_the_list_of_missing_operators_is_the_parsers_own() -> None:

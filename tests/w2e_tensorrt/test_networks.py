@@ -216,6 +216,7 @@ def test_states_of_sequences_begin_anew_or_are_explicit(tmp_path: Path) -> None:
     model = onnx.load(tmp_path / "anew" / "out" / "model.onnx")
     assert (len(model.graph.input), len(model.graph.output)) == (1, 1)
     assert len(report.conditions) == 2
+    assert sum("begins anew" in row.reason for row in report.ignored) == 2
     assert not [p.key for p in model.metadata_props if p.key.startswith("w2e.state")]
     report = bundle(FIXTURES / "lstm_int8.tflite", tmp_path / "explicit", states="explicit")
     folder = tmp_path / "explicit" / "out"

@@ -101,6 +101,27 @@ def test_hints_come_last(tmp_path: Path) -> None:
     assert dict(report.hints) == dict.fromkeys(hints, "applied") | {"unheard": "ignored"}
 
 
+def test_hints_name_layers_as_the_file_does(tmp_path: Path) -> None:
+    hints: dict[str, object] = {
+        "layer_precisions": {"a,b'c*": "fp16"},
+        "precisions": ["fp8", "int8", "int4"],
+    }
+    report = lowered(mixed(tmp_path / "net.onnx"), tmp_path / "out", hints)
+    (spec,) = [line for line in arguments(tmp_path / "out") if "layerPrecisions" in line]
+    assert spec.endswith(",a_b_c*:fp16")
+    assert {("precisions[fp8]", "unsupported"), ("precisions[int4]", "unsupported")} <= set(
+        report.hints
+    )
+
+
+def test_states_are_as_in_the_newer_release(tmp_path: Path) -> None:
+    source = Path(__file__).parents[2] / "fixtures" / "tflite" / "lstm_int8.tflite"
+    report = bundle(source, tmp_path / "out")
+    model = onnx.load(tmp_path / "out" / "model.onnx")
+    assert (len(model.graph.input), len(model.graph.output)) == (1, 1)
+    assert sum("begins anew" in row.reason for row in report.ignored) == 2
+
+
 def test_without_hints_and_codes_nothing_is_asked_of_layers(tmp_path: Path) -> None:
     bundle(network(tmp_path / "net.onnx"), tmp_path / "out")
     assert not [line for line in arguments(tmp_path / "out") if "recision" in line]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,3 +32,17 @@ def test_node_names_occur_once_in_all_graphs(tmp_path: Path) -> None:
     assert len(found) == len(set(found))
     assert all(found)
     assert not model.functions
+
+
+def test_companions_of_a_file_have_its_stem(tmp_path: Path) -> None:
+    out = tmp_path / "net.onnx"
+    w2e_bridge.convert(
+        SOURCE.with_name("convnet_int8.tflite"),
+        to="tensorrt",
+        out=out,
+        fidelity="requantized",
+        allow_float=True,
+    )
+    assert (tmp_path / "net.trtexec.args").read_text().startswith("--onnx=net.onnx\n")
+    assert json.loads((tmp_path / "net.build.json").read_text())["model"] == "net.onnx"
+    assert not (tmp_path / "build.json").exists()

@@ -18,8 +18,9 @@ from w2e_tensorrt.lowering.placement import MOVING, READERS, WEIGHTED
 FREE = MOVING | {"Cast", "Constant", "ConstantOfShape", "If", "Loop", "Range", "Scan", "Where"}
 """Operators that are not told a type: they compute no numbers, or have graphs of their own."""
 
+SEPARATORS = str.maketrans(dict.fromkeys(",'", "_"))
 RESERVED = str.maketrans(dict.fromkeys(",'*", "_"))
-"""What a layer's name can't have in the flag's grammar."""
+"""What a layer's name can't have in the flag's grammar; a pattern has a star."""
 
 
 def precisions(

@@ -14,6 +14,7 @@ from w2e_bridge.graph.rewriting import constant
 from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.model import MetadataValue, Model
 from w2e_bridge.kernels.state import PREFIX, State, initial_of, metadata_of, read_states
+from w2e_bridge.loss import Ignored
 
 OPTION = "states"
 ANEW, EXPLICIT = "anew", "explicit"
@@ -27,11 +28,13 @@ class States:
         metadata: of the model, with the numbers of those states that stay instead of their codes.
         explicit: that are inputs and outputs.
         conditions: a sentence for each that begins anew in every run.
+        ignored: likewise, that the next run knows nothing of it.
     """
 
     metadata: Mapping[str, MetadataValue]
     explicit: tuple[State, ...]
     conditions: tuple[str, ...]
+    ignored: tuple[Ignored, ...]
 
     def described(self, io: Mapping[str, Mapping[str, object]]) -> dict[str, Mapping[str, object]]:
         """The interface with what each state begins with and where its next value comes from."""
@@ -58,7 +61,7 @@ def settle(work: ir.Model, model: Model, mode: str) -> States:
     graph = work.graph
     inputs = {name_of(value): value for value in graph.inputs}
     outputs = [name_of(value) for value in graph.outputs]
-    kept, conditions = [], []
+    kept, conditions, ignored = [], [], []
     for state in read_states(model.metadata, list(inputs), outputs):
         value, numbers = inputs[state.input], _numbers(state, model.activations)
         held = None if mode == EXPLICIT else _shape(value)
@@ -69,9 +72,14 @@ def settle(work: ir.Model, model: Model, mode: str) -> States:
         conditions.append(
             f"'{state.input}' begins anew in each run: --{OPTION} {EXPLICIT} keeps it"
         )
+        reason = f"a state that LiteRT hands on to the next run begins anew; --{OPTION} {EXPLICIT} keeps it"
+        ignored.append(Ignored(name=state.input, reason=reason))
     rest = {key: said for key, said in model.metadata.items() if not key.startswith(PREFIX)}
     return States(
-        metadata={**rest, **metadata_of(kept)}, explicit=tuple(kept), conditions=tuple(conditions)
+        metadata={**rest, **metadata_of(kept)},
+        explicit=tuple(kept),
+        conditions=tuple(conditions),
+        ignored=tuple(ignored),
     )
 
 
