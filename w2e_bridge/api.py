@@ -300,6 +300,8 @@ def _write(plan: _Plan, place: Destination, report: Report, progress: Progress |
         write(plan.output, folder, name=place.name, progress=progress, written=check)
         for audit in audits:
             audit.finish()
+        if plan.target.check is not None:
+            load(plan.target, plan.target.check)(folder / names[0])
         sizes = {
             path.relative_to(folder).as_posix(): path.stat().st_size
             for path in sorted(folder.rglob("*"))

@@ -141,6 +141,7 @@ TENSORRT = Format(
             default="anew",
         ),
     ),
+    check="w2e_tensorrt.lint:check",
     lints=(("tensorrt", "w2e_tensorrt.lint:lint"),),
     docs="https://docs.nvidia.com/deeplearning/tensorrt/",
 )

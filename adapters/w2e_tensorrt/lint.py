@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from w2e_bridge.formats.lint import Finding, Rule
+from w2e_bridge.errors import UnsupportedError
+from w2e_bridge.formats.lint import Finding, Rule, Severity
 from w2e_bridge.graph.inspecting import STANDARD, attribute_of, given, is_op, is_weight, name_of
 from w2e_bridge.graph.serialize import open_model
 from w2e_bridge.graph.weights import DTYPE_NAMES
@@ -70,6 +71,21 @@ def lint(path: Path) -> Sequence[Finding]:
     opened = open_model(path)
     model = Model(model=opened.model, tensors=opened.tensors)
     return [*_inputs(model), *(f for node in _nodes(model) for f in _of(node, model))]
+
+
+def check(path: Path) -> None:
+    """Refuse a network that was written and that TensorRT would not build.
+
+    Raises:
+        UnsupportedError: what is left in it has no legal form that is known here.
+    """
+    errors = [finding for finding in lint(path) if finding.rule.severity is Severity.ERROR]
+    if errors:
+        first = errors[0]
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise UnsupportedError(
+            f"TensorRT would refuse node '{first.node}', {first.detail}{more}: {first.rule.mend} Nothing was kept"
+        )
 
 
 def _nodes(model: Model) -> Iterator[ir.Node]:

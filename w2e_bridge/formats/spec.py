@@ -50,6 +50,8 @@ class Format:
     - `encodings() -> Mapping[str, Encoding]`: how its files store weights, by the format's own names
     - `inspect(path: Path) -> Mapping[str, object]`: what `inspect` shows of a file beyond the canonical
       model, in terms of JSON: each entry is a section, a list of mappings is shown as a table
+    - `check(path: Path) -> None`: looks at a file that was written, before anybody can use it; raises a
+      `BridgeError` where its runtime would refuse it
     - of `lints`: `(path: Path) -> Sequence[Finding]`, see `formats.lint`
 
     Attributes:
@@ -57,7 +59,7 @@ class Format:
         title: for people: "GGUF (llama.cpp)".
         suffixes: file names end so; the first is the one written.
         magic: (offset, bytes) of which one must match; empty = decided by suffix.
-        lift, prepare, lower, profiles, accepts, encodings, inspect: see above; None where the format has none.
+        lift, prepare, lower, profiles, accepts, encodings, inspect, check: see above; None where the format has none.
         options: of lift and lower.
         lints: (name of what a model is checked for, "module:function").
         opaque: whether nothing can be read from its files: `lift` says why, `inspect` alone looks into them.
@@ -76,6 +78,7 @@ class Format:
     accepts: str | None = None
     encodings: str | None = None
     inspect: str | None = None
+    check: str | None = None
     options: tuple[Option, ...] = ()
     lints: tuple[tuple[str, str], ...] = ()
     opaque: bool = False

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 
 import onnx_ir as ir
 
+from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.graph.inspecting import STANDARD
 from w2e_bridge.graph.qdq_emit import opset_of
 from w2e_bridge.ir.model import Model
 from w2e_bridge.ir.tensor import Tensor
+from w2e_tensorrt.lint_rules import DOMAINS, MISSING
 
 FOLDER = "model"
 """Stem of the model in a folder of its own."""
@@ -64,15 +67,30 @@ def since(node: ir.Node) -> int:
 
 
 def finish(work: ir.Model, opset: int) -> None:
-    """Take out what nothing calls, name the nodes, and set the operator set."""
+    """Take out what nothing calls, name the nodes, and set the operator set.
+
+    Raises:
+        UnsupportedError: operators that TensorRT has not.
+    """
     called = {node.op_identifier() for graph in work.graphs() for node in graph}
     for identifier in [i for i in work.functions if i not in called]:
         del work.functions[identifier]
+    _refuse_missing(work)
     _own_names(work)
     work.graph.opset_imports.clear()
     others = {node.domain for graph in work.graphs() for node in graph} - set(STANDARD)
     work.graph.opset_imports.update({"": opset} | dict.fromkeys(sorted(others), 1))
     work.ir_version = OPSETS[opset]
+
+
+def _refuse_missing(work: ir.Model) -> None:
+    nodes = [node for graph in work.graphs() for node in graph]
+    missing = Counter(
+        node.op_type for node in nodes if node.domain not in DOMAINS or node.op_type in MISSING
+    )
+    if missing:
+        said = ", ".join(f"{kind} ({count})" for kind, count in sorted(missing.items()))
+        raise UnsupportedError(f"TensorRT has no {said}; nothing was written")
 
 
 def _own_names(work: ir.Model) -> None:
