@@ -16,7 +16,7 @@ from w2e_bridge.errors import FormatError, UnsupportedError, Where
 from w2e_bridge.formats.output import Output, small_file
 from w2e_bridge.formats.source import Source
 from w2e_bridge.ir.activation import ActivationQuantization
-from w2e_bridge.ir.codes import Integer
+from w2e_bridge.ir.codes import CodeMap, Float, Integer
 from w2e_bridge.ir.model import MetadataValue, Model, Origin
 from w2e_bridge.loss import Grade, Ignored, TensorLoss
 
@@ -134,19 +134,13 @@ def symmetric(name: str, found: ActivationQuantization) -> tuple[np.float32, Ten
     scale = np.float32(np.reshape(found.scale, ()))
     zero = 0 if found.zero_point is None else int(np.reshape(found.zero_point, ()))
     codes = found.codes
-    signed = isinstance(codes, Integer) and codes.signed
-    low, high = (
-        (-(1 << codes.bits - 1), (1 << codes.bits - 1) - 1)
-        if signed
-        else (0, (1 << codes.bits) - 1)
-    )
-    centre = 0 if signed else 1 << codes.bits - 1
+    low, high = _ends(codes)
     grade, reason = Grade.EXACT, ""
-    if codes.bits != INT8.bits or zero != centre:
+    if not isinstance(codes, Integer) or codes.bits != INT8.bits or zero != codes.low - INT8.low:
         reach = max(abs(low - zero), abs(high - zero))
         scale = scale_of(float(scale) * reach)
         grade = Grade.REQUANTIZED
-        reason = f"a symmetric range that covers [{low - zero}, {high - zero}] steps"
+        reason = f"a symmetric range that covers [{low - zero:g}, {high - zero:g}] steps"
     error = 0.0 if grade is Grade.EXACT else error_of(found, scale)
     return scale, TensorLoss(
         name=name,
@@ -157,6 +151,15 @@ def symmetric(name: str, found: ActivationQuantization) -> tuple[np.float32, Ten
         max_error_steps=error / abs(float(np.reshape(found.scale, ()))) if error else 0.0,
         reason=reason,
     )
+
+
+def _ends(codes: CodeMap) -> tuple[float, float]:
+    """The least and the greatest of what codes mean before scaling."""
+    if isinstance(codes, Integer):
+        return codes.low, codes.high
+    if isinstance(codes, Float) and codes.bits <= INT8.bits:
+        return -codes.high, codes.high
+    raise UnsupportedError(f"values of {codes} have no range that is known here")
 
 
 def error_of(found: ActivationQuantization, scale: np.float32) -> float:

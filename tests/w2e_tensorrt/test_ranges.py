@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import w2e_bridge
-from w2e_bridge.errors import FormatError
+from w2e_bridge.errors import FormatError, UnsupportedError
 from w2e_bridge.ir.activation import ActivationQuantization
-from w2e_bridge.ir.codes import Integer
+from w2e_bridge.ir.codes import Float, Integer, Table
 from w2e_bridge.loss import Grade
 from w2e_tensorrt.calibration_cache import HEADER, lift, read, written
 from w2e_tensorrt.ranges import amax_of, scale_of, symmetric
@@ -127,3 +127,19 @@ def test_the_symmetric_range_covers_the_old_one(
     new, loss = symmetric("x", found)
     assert loss.grade is grade
     assert new == np.float32(scale)
+
+
+def test_float_codes_reach_as_far_as_their_largest_number() -> None:
+    found = ActivationQuantization(
+        codes=Float(name="float8_e4m3fn"), scale=np.asarray(0.5, np.float32)
+    )
+    scale, loss = symmetric("x", found)
+    assert scale == scale_of(224.0)
+    assert loss.grade is Grade.REQUANTIZED
+    assert loss.reason == "a symmetric range that covers [-448, 448] steps"
+
+
+def test_codes_whose_reach_is_not_known_are_refused() -> None:
+    codes = Table(name="t", values=tuple(map(float, range(16))))
+    with pytest.raises(UnsupportedError, match="no range that is known"):
+        symmetric("x", ActivationQuantization(codes=codes, scale=np.asarray(0.5, np.float32)))
