@@ -114,8 +114,7 @@ def linear(node: ir.Node) -> bool:
 
 
 def _operator(node: ir.Node, model: Model) -> Found:
-    missing = rules.MISSING | rules.EXPORTERS_ONLY
-    known = node.domain in rules.DOMAINS and node.op_type not in missing
+    known = rules.has_operator(node.domain, node.op_type)
     if not known and node.op_identifier() not in model.model.functions:
         yield rules.OPERATOR, f"{node.domain}::{node.op_type}" if node.domain else node.op_type
 

@@ -111,7 +111,7 @@ RESIDUAL = Rule(
 )
 
 RULES = (
-    ZERO_POINT, UNSIGNED, INTEGER_BIAS, BLOCKS, SCALE, DYNAMIC_SCALE, CODES, OPERATOR, TYPES, ATTENTION,
+    ZERO_POINT, UNSIGNED, INTEGER_BIAS, BLOCKS, SCALAR, SCALE, DYNAMIC_SCALE, CODES, OPERATOR, TYPES, ATTENTION,
     FLOAT4, PROFILE, CONV_OUTPUT, CONCAT, RESIDUAL,
 )  # fmt: skip
 
@@ -135,3 +135,8 @@ DOMAINS = frozenset({"", "ai.onnx", "trt"})
 
 EXPORTERS_ONLY = frozenset({"TRT_FP4QDQ"})
 """Operators of the domain trt that an exporter writes for itself (ModelOpt replaces it in the end)."""
+
+
+def has_operator(domain: str, kind: str) -> bool:
+    """Whether the parser has an operator."""
+    return domain in DOMAINS and kind not in MISSING | EXPORTERS_ONLY

@@ -13,7 +13,7 @@ from w2e_bridge.graph.inspecting import STANDARD
 from w2e_bridge.graph.qdq_emit import opset_of
 from w2e_bridge.ir.model import Model
 from w2e_bridge.ir.tensor import Tensor
-from w2e_tensorrt.lint_rules import DOMAINS, MISSING
+from w2e_tensorrt.lint_rules import has_operator
 
 FOLDER = "model"
 """Stem of the model in a folder of its own."""
@@ -85,9 +85,7 @@ def finish(work: ir.Model, opset: int) -> None:
 
 def _refuse_missing(work: ir.Model) -> None:
     nodes = [node for graph in work.graphs() for node in graph]
-    missing = Counter(
-        node.op_type for node in nodes if node.domain not in DOMAINS or node.op_type in MISSING
-    )
+    missing = Counter(n.op_type for n in nodes if not has_operator(n.domain, n.op_type))
     if missing:
         said = ", ".join(f"{kind} ({count})" for kind, count in sorted(missing.items()))
         raise UnsupportedError(f"TensorRT has no {said}; nothing was written")
