@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
-from w2e_bridge.formats.output import Output, OutputFile, small_file
+from w2e_bridge.formats.output import Output
 from w2e_bridge.formats.spec import Request
-from w2e_bridge.graph.data import DataFile
+from w2e_bridge.graph.data import DataFile, network_files
 from w2e_bridge.graph.rewriting import drop_unused
 from w2e_bridge.ir.model import Model
 from w2e_bridge.negotiation.decision import Decisions
@@ -91,15 +91,7 @@ def blocks(model: Model, decisions: Decisions, request: Request) -> Output:
     drop_unused(graph)
     _finish(work, weights)
     _describe(work, model, weights)
-    files = [
-        small_file(
-            "{stem}.onnx", ir.serde.serialize_model(work).SerializeToString(deterministic=True)
-        ),
-        OutputFile(
-            name="{stem}.onnx.data", nbytes=data.size, head=tuple(data.head), jobs=tuple(data.jobs)
-        ),
-        *genai.settings(model, request.stem),
-    ]
+    files = [*network_files(work, data), *genai.settings(model, request.stem)]
     companions, ignored = genai.companions(model)
     return Output(
         files=tuple(file for file in files if file.nbytes),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import onnx_ir as ir
-
-from w2e_bridge.formats.output import Output, OutputFile, small_file
+from w2e_bridge.formats.output import Output, small_file
 from w2e_bridge.formats.spec import Request
+from w2e_bridge.graph.data import network_files
 from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.qdq import unfold
 from w2e_bridge.graph.qdq_minimums import add_minimums
@@ -69,14 +68,9 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     finish(work, opset)
     describe(work, replace(model, metadata=states.metadata))
     build = settings(model, work.graph, states.described(interface.io), VERSION, stem=request.stem)
-    content = ir.serde.serialize_model(work).SerializeToString(deterministic=True)
-    external = OutputFile(
-        name="{stem}.onnx.data", nbytes=data.size, head=tuple(data.head), jobs=tuple(data.jobs)
-    )
     return Output(
         files=(
-            small_file("{stem}.onnx", content),
-            *([external] if data.size else []),
+            *network_files(work, data),
             *(small_file(companion(request.stem, name), text) for name, text in build.files()),
         ),
         values=tuple(_named(row, interface) for row in placement.losses),

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.formats.output import Output, OutputFile, small_file
 from w2e_bridge.formats.spec import Request
+from w2e_bridge.graph.data import network_files
 from w2e_bridge.graph.inspecting import name_of
 from w2e_bridge.graph.qdq import QUANTIZED_OPS
 from w2e_bridge.graph.rewriting import drop_unused
@@ -94,14 +95,9 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     )
     io = states.described(_interface(work.graph, model))
     build = told.added(settings(model, work.graph, io, VERSION, stem=request.stem))
-    content = ir.serde.serialize_model(work).SerializeToString(deterministic=True)
-    external = OutputFile(
-        name="{stem}.onnx.data", nbytes=data.size, head=tuple(data.head), jobs=tuple(data.jobs)
-    )
     return Output(
         files=(
-            small_file("{stem}.onnx", content),
-            *([external] if data.size else []),
+            *network_files(work, data),
             *told.files(),
             *(small_file(told.place(name), text) for name, text in build.files()),
         ),

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from w2e_bridge.formats.output import Buffer, Job, tensor_job
+from w2e_bridge.formats.output import Buffer, Job, OutputFile, small_file, tensor_job
 from w2e_bridge.ir.parts import Parts
 from w2e_bridge.ir.tensor import Tensor
 
@@ -118,3 +118,13 @@ class DataFile:
         )
         self._graph.register_initializer(value)
         return value
+
+
+def network_files(work: ir.Model, data: DataFile) -> tuple[OutputFile, ...]:
+    """The file of a network, and that of its large arrays where it has any."""
+    content = ir.serde.serialize_model(work).SerializeToString(deterministic=True)
+    network = small_file("{stem}.onnx", content)
+    large = OutputFile(
+        name="{stem}.onnx.data", nbytes=data.size, head=tuple(data.head), jobs=tuple(data.jobs)
+    )
+    return (network, large) if data.size else (network,)

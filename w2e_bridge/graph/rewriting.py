@@ -66,6 +66,25 @@ def first_of(graph: ir.Graph, nodes: Sequence[ir.Node]) -> ir.Node:
     return next(candidate for candidate in graph if candidate in wanted)
 
 
+def at_start(graph: ir.Graph, made: ir.Node) -> None:
+    """Put a node before all others."""
+    if len(graph):
+        graph.insert_before(graph.node(0), made)
+    else:
+        graph.append(made)
+
+
+def read_instead(graph: ir.Graph, value: ir.Value, made: ir.Value) -> None:
+    """Let what reads a value, and what gives it out, take one of its type and shape that a node makes of it."""
+    made.type, made.shape = value.type, value.shape
+    for user, index in list(value.uses()):
+        if user is not made.producer():
+            user.replace_input_with(index, made)
+    for index, output in enumerate(graph.outputs):
+        if output is value:
+            graph.outputs[index] = made
+
+
 def drop_unused(graph: ir.Graph) -> None:
     """Take out nodes and initializers that nothing reads."""
     for candidate in reversed(list(graph)):

@@ -17,8 +17,9 @@ import onnx_ir as ir
 from onnx import helper
 
 from w2e_bridge.errors import UnsupportedError
-from w2e_bridge.formats.output import Output, OutputFile, small_file
+from w2e_bridge.formats.output import Output
 from w2e_bridge.formats.spec import Request
+from w2e_bridge.graph.data import network_files
 from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.qdq import unfold
 from w2e_bridge.graph.qdq_emit import OPSETS, PER_AXIS_OPSET, SCALE_OPSETS, opset_of
@@ -82,19 +83,8 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
     data = store(work.graph, emitted.editor.tensors, f"{request.stem}.onnx.data")
     finish(work, emitted.opset)
     describe(work, model)
-    content = ir.serde.serialize_model(work).SerializeToString(deterministic=True)
-    files = [small_file("{stem}.onnx", content)]
-    if data.size:
-        files.append(
-            OutputFile(
-                name="{stem}.onnx.data",
-                nbytes=data.size,
-                head=tuple(data.head),
-                jobs=tuple(data.jobs),
-            )
-        )
     return Output(
-        files=tuple(files),
+        files=network_files(work, data),
         constants=tuple(constants(model)),
         values=values(model),
         ignored=emitted.ignored,

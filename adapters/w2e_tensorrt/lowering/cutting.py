@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from w2e_bridge.graph.inspecting import is_weight, name_of
-from w2e_bridge.graph.rewriting import constant
+from w2e_bridge.graph.rewriting import constant, read_instead
 from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.tensor import Tensor
 from w2e_tensorrt.lowering.bounds import Bounds, Interval, range_of
@@ -84,15 +84,9 @@ def _insert(graph: ir.Graph, value: ir.Value, own: Interval, bounds: Bounds) -> 
         constant(graph, f"{name}.{end}", np.asarray(bound, np.float32))
         for end, bound in zip(("low", "high"), own, strict=True)
     ]
-    users = list(value.uses())
     node = ir.node("Clip", [value, *ends])
     made = node.outputs[0]
-    made.type, made.shape = value.type, value.shape
     graph.insert_after(maker, node)
-    for user, index in users:
-        user.replace_input_with(index, made)
-    for index, output in enumerate(graph.outputs):
-        if output is value:
-            graph.outputs[index] = made
+    read_instead(graph, value, made)
     value.name, made.name = f"{name}.uncut", name
     bounds.known[made], bounds.known[value] = own, None

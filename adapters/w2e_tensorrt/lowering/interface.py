@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from w2e_bridge.graph.inspecting import name_of
+from w2e_bridge.graph.rewriting import at_start
 from w2e_bridge.ir.activation import ActivationQuantization
 
 
@@ -64,10 +65,7 @@ def _copy(graph: ir.Graph, value: ir.Value) -> str:
     node = ir.node("Identity", [value])
     made = node.outputs[0]
     made.name, made.type, made.shape = f"{value.name}.inner", value.type, value.shape
-    if len(graph):
-        graph.insert_before(graph.node(0), node)
-    else:
-        graph.append(node)
+    at_start(graph, node)
     for user, index in users:
         user.replace_input_with(index, made)
     return name_of(made)

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from w2e_bridge.graph.inspecting import is_op, name_of
-from w2e_bridge.graph.rewriting import constant
+from w2e_bridge.graph.rewriting import constant, read_instead
 from w2e_bridge.ir.activation import ActivationQuantization
 from w2e_bridge.ir.codes import Integer
 
@@ -103,20 +103,13 @@ def _clipped(low: ir.Value) -> bool:
 
 def _insert(graph: ir.Graph, node: ir.Node, value: ir.Value, top: float) -> None:
     name = name_of(value)
-    users, public = list(value.uses()), value.is_graph_output()
     if math.isinf(top):
         relu = ir.node("Relu", [value])
     else:
         relu = ir.node("Clip", [value, *_bounds(graph, name, top)])
     made = relu.outputs[0]
-    made.type, made.shape = value.type, value.shape
     graph.insert_after(node, relu)
-    for user, index in users:
-        user.replace_input_with(index, made)
-    if public:
-        for index, output in enumerate(graph.outputs):
-            if output is value:
-                graph.outputs[index] = made
+    read_instead(graph, value, made)
     value.name, made.name = f"{name}.whole", name
 
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.inspecting import name_of
-from w2e_bridge.graph.rewriting import constant
+from w2e_bridge.graph.rewriting import at_start, constant, read_instead
 
 
 def with_axis(editor: Editor) -> None:
@@ -29,21 +29,12 @@ def with_axis(editor: Editor) -> None:
 
 def _give_axis(editor: Editor, graph: ir.Graph, value: ir.Value) -> None:
     name, tensor = name_of(value), editor.constant(value)
-    users = list(value.uses())
     one = editor.register(graph, replace(tensor, name=f"{name}.one", shape=(1,)))
     shape = constant(graph, editor.free(f"{name}.shape"), np.empty(0, np.int64))
     node = ir.node("Reshape", [one, shape])
     made = node.outputs[0]
-    made.type, made.shape = value.type, value.shape
-    if len(graph):
-        graph.insert_before(graph.node(0), node)
-    else:
-        graph.append(node)
-    for user, index in users:
-        user.replace_input_with(index, made)
-    for index, output in enumerate(graph.outputs):
-        if output is value:
-            graph.outputs[index] = made
+    at_start(graph, node)
+    read_instead(graph, value, made)
     editor.drop_constant(value)
     made.name = name
     editor.taken.add(name)

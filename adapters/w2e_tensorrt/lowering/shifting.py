@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from w2e_bridge.graph.editing import Editor
 from w2e_bridge.graph.inspecting import STANDARD, attribute_of, given, is_op, is_weight, name_of
+from w2e_bridge.graph.rewriting import read_instead
 from w2e_bridge.ir.activation import ActivationQuantization, Granularity
 from w2e_bridge.ir.codes import Integer
 from w2e_bridge.ir.tensor import plain_tensor
@@ -212,16 +213,11 @@ def _add_behind(editor: Editor, node: ir.Node, bias: ir.Value) -> None:
     """Put an addition behind a product, which takes over its result's name and quantization."""
     value, graph = node.outputs[0], node.graph
     assert isinstance(graph, ir.Graph)
-    name, users = name_of(value), list(value.uses())
+    name = name_of(value)
     add = ir.node("Add", [value, bias])
     made = add.outputs[0]
-    made.type, made.shape = value.type, value.shape
     graph.insert_after(node, add)
-    for user, index in users:
-        user.replace_input_with(index, made)
-    for index, output in enumerate(graph.outputs):
-        if output is value:
-            graph.outputs[index] = made
+    read_instead(graph, value, made)
     value.name, made.name = editor.free(f"{name}.product"), name
 
 
