@@ -16,7 +16,6 @@ from w2e_bridge.errors import UnsupportedError
 from w2e_bridge.formats.output import Output, OutputFile, small_file
 from w2e_bridge.formats.spec import Request
 from w2e_bridge.graph.data import network_files
-from w2e_bridge.graph.inspecting import name_of
 from w2e_bridge.graph.qdq import QUANTIZED_OPS
 from w2e_bridge.graph.rewriting import drop_unused
 from w2e_bridge.graph.store import store
@@ -28,7 +27,7 @@ from w2e_bridge.negotiation.decision import Decisions
 from w2e_tensorrt import calibration_cache, dynamic_ranges
 from w2e_tensorrt.lowering.covering import Covering
 from w2e_tensorrt.lowering.finishing import companion, describe, finish, inline, opset_for
-from w2e_tensorrt.lowering.interface import described
+from w2e_tensorrt.lowering.interface import held_in_source
 from w2e_tensorrt.lowering.precisions import RESERVED, SEPARATORS, precisions, spec
 from w2e_tensorrt.lowering.ranges import rectify
 from w2e_tensorrt.lowering.single import narrow, single
@@ -93,7 +92,7 @@ def lower(model: Model, decisions: Decisions, request: Request) -> Output:
         outputs=_spec({}, model.hints.values.get(OUTPUTS)),
         unheard=tuple(sorted(_named(model.hints.values.get(TYPES)) - FEWER - KNOWN)),
     )
-    io = states.described(_interface(work.graph, model))
+    io = states.described(held_in_source(work.graph, model.activations))
     build = told.added(settings(model, work.graph, io, VERSION, stem=request.stem))
     return Output(
         files=(
@@ -252,12 +251,3 @@ def _spec(found: Mapping[str, str], hint: object) -> str:
         hint = spec({str(name).translate(SEPARATORS): kind for name, kind in hint.items()})
     asked = str(hint or "")
     return ",".join(text for text in (spec(found), asked) if text)
-
-
-def _interface(graph: ir.Graph, model: Model) -> dict[str, dict[str, object]]:
-    """How the source holds public values that are codes in it."""
-    return {
-        name_of(value): described(model.activations[name_of(value)])
-        for value in (*graph.inputs, *graph.outputs)
-        if name_of(value) in model.activations
-    }

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from w2e_bridge.errors import FormatError, Where
 from w2e_tensorrt.hints import specs
-from w2e_tensorrt.hints.flags import PRECISIONS, TYPES
+from w2e_tensorrt.hints.flags import TYPES
 from w2e_tensorrt.hints.specs import SpecError
 from w2e_tensorrt.hints.text import Said
 from w2e_tensorrt.ranges import Line
@@ -117,10 +117,7 @@ def _without_comment(value: str) -> str:
 
 
 def _mode(hints: Hints, value: str) -> None:
-    if value not in MODES:
-        raise SpecError(f"expected one of {', '.join(MODES)}, found '{value[:40]}'")
-    if MODES[value]:
-        hints[PRECISIONS] = list(MODES[value])
+    hints.update(specs.precisions(MODES, value))
 
 
 def _calibration(hints: Hints, value: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from w2e_tensorrt.hints.flags import TYPES
+from w2e_tensorrt.hints.flags import PRECISIONS, TYPES
 
 Shapes = dict[str, dict[str, list[int]]]
 """An optimization profile: input to its least, usual and largest extents."""
@@ -149,3 +149,14 @@ def matching(pattern: str, names: Iterable[str]) -> Iterator[str]:
         fits = len(name) >= len(head) + len(tail) and name.startswith(head) and name.endswith(tail)
         if whole_name or (star and fits):
             yield name
+
+
+def precisions(modes: Mapping[str, list[str]], value: str) -> dict[str, object]:
+    """The hint of a mode: what may be computed with beside float32, nothing of a mode of floats.
+
+    Raises:
+        SpecError: no such mode.
+    """
+    if value not in modes:
+        raise SpecError(f"expected one of {', '.join(modes)}, found '{value[:40]}'")
+    return {PRECISIONS: list(modes[value])} if modes[value] else {}

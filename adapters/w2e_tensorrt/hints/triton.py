@@ -13,7 +13,6 @@ from pathlib import Path
 
 from w2e_bridge.ir.model import MetadataValue
 from w2e_tensorrt.hints import pbtxt, specs
-from w2e_tensorrt.hints.flags import PRECISIONS
 from w2e_tensorrt.hints.specs import SpecError
 from w2e_tensorrt.hints.text import Said
 from w2e_tensorrt.ranges import Line
@@ -180,10 +179,7 @@ def _turns(text: str) -> Iterator[dict[str, list[int]]]:
 
 
 def _mode(hints: Hints, value: str) -> None:
-    if value not in PRECISION_MODES:
-        raise SpecError(f"expected one of {', '.join(PRECISION_MODES)}, found '{value[:40]}'")
-    if PRECISION_MODES[value]:
-        hints[PRECISIONS] = list(PRECISION_MODES[value])
+    hints.update(specs.precisions(PRECISION_MODES, value))
 
 
 def _workspace(hints: Hints, value: str) -> None:

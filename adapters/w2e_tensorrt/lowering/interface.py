@@ -34,17 +34,15 @@ def public_floats(graph: ir.Graph, values: Mapping[str, ActivationQuantization])
     why exact: x holds the numbers that the codes stand for, which rounding gives back.
     """
     found = dict(values)
-    io: dict[str, Mapping[str, object]] = {}
+    io = held_in_source(graph, values)
     for value in graph.inputs:
         name = name_of(value)
         if name in found:
             own = found.pop(name)
-            io[name] = described(own)
             found[_copy(graph, value)] = own
     for value in graph.outputs:
         name = name_of(value)
         if name in found:
-            io[name] = described(found[name])
             if not value.uses():
                 del found[name]
             else:
@@ -53,7 +51,15 @@ def public_floats(graph: ir.Graph, values: Mapping[str, ActivationQuantization])
     return Interface(values=found, io=io)
 
 
-def described(found: ActivationQuantization) -> dict[str, object]:
+def held_in_source(
+    graph: ir.Graph, values: Mapping[str, ActivationQuantization]
+) -> dict[str, Mapping[str, object]]:
+    """How the source holds public values that are codes in it."""
+    public = [name_of(value) for value in (*graph.inputs, *graph.outputs)]
+    return {name: _described(values[name]) for name in public if name in values}
+
+
+def _described(found: ActivationQuantization) -> dict[str, object]:
     """Codes, scale and zero point in terms of JSON."""
     zero = 0 if found.zero_point is None else np.asarray(found.zero_point).tolist()
     scale = None if found.scale is None else np.asarray(found.scale).tolist()
